@@ -35,9 +35,10 @@ from sandbox.artifacts.binaries import BuildFailed
 from sandbox.artifacts.go_toolchain import GoMissing
 from sandbox.artifacts.tools import ToolMissing, tools
 from sandbox.controllers import catalog
-from sandbox.controllers.catalog import Controller, UnknownController
+from sandbox.controllers.catalog import Controller
 from sandbox.examples import catalog as examples
-from sandbox.examples.catalog import Example, UnknownExample
+from sandbox.examples.catalog import Example
+from sandbox.rows import UnknownName
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -91,7 +92,7 @@ def _add_try(command: argparse.ArgumentParser) -> None:
 def _example(name: str) -> Example:
     try:
         return examples.named(name)
-    except UnknownExample as error:
+    except UnknownName as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
@@ -109,7 +110,7 @@ def _add_controllers(command: argparse.ArgumentParser) -> None:
 def _controllers(names: str) -> tuple[Controller, ...]:
     try:
         return catalog.listed(names)
-    except UnknownController as error:
+    except UnknownName as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 

@@ -18,13 +18,10 @@ from typing import Any
 from sandbox.artifacts.program import Program
 from sandbox.cluster.client import KubeClient
 from sandbox.controllers.slurmrestd_stand_in import SlurmrestdStandIn
+from sandbox.rows import row_named
 
 # Folders that a program's files are copied into.
 DEFINITIONS, ROLES, WEBHOOKS, APIS, OBJECTS = "crds", "rbac", "webhooks", "apis", "objects"
-
-
-class UnknownController(Exception):
-    """Of a name that no row has; the message lists the names."""
 
 
 @dataclass(frozen=True)
@@ -571,11 +568,9 @@ IN_EVERY_TEST_RUN = (KUBERAY,)
 def named(name: str) -> Controller:
     """
     Raises:
-        UnknownController: No row has this name.
+        UnknownName: No row has this name.
     """
-    if name not in CONTROLLERS:
-        raise UnknownController(f"no controller {name!r}: there are {', '.join(CONTROLLERS)}")
-    return CONTROLLERS[name]
+    return row_named(CONTROLLERS, name, "controller")
 
 
 def rows(names: Iterable[str]) -> tuple[Controller, ...]:
@@ -583,7 +578,7 @@ def rows(names: Iterable[str]) -> tuple[Controller, ...]:
     Those with these names, in that order, each once and after the one that it joins.
 
     Raises:
-        UnknownController: No row has one of the names.
+        UnknownName: No row has one of the names.
     """
     found = (named(name) for name in names)
     return tuple(dict.fromkeys(each for row in found for each in _after_what_it_joins(row)))
@@ -598,6 +593,6 @@ def listed(names: str) -> tuple[Controller, ...]:
     Those of "kuberay,keda", as `rows` has them; all of them for "all".
 
     Raises:
-        UnknownController: No row has one of the names.
+        UnknownName: No row has one of the names.
     """
     return rows(CONTROLLERS if names == "all" else (name.strip() for name in names.split(",")))

@@ -43,7 +43,7 @@ class Controllers:
         Install and start these, and return when they are ready; what is not built yet is built before.
 
         Raises:
-            UnknownController: The message lists the names.
+            UnknownName: The message lists the names.
             BuildFailed: A build or a download failed.
             ChildDied, TimeoutError: One ended while it started, or did not become ready.
         """

@@ -22,7 +22,7 @@ from sandbox.controllers import catalog, samples
 from sandbox.controllers.process import Controllers
 from sandbox.controllers.stand_ins import PAUSED_REPLICAS, Keda, NotebookController, notebook
 from sandbox.demo.narrator import Narrator
-from sandbox.demo.steps import GPU_NODES, PODS, slice_pods, wait
+from sandbox.demo.steps import GPU_NODES, PODS, Reasons, follow, slice_pods, wait
 from sandbox.system import Cluster, System
 
 PROMISED = (
@@ -347,18 +347,9 @@ class _Night:
             time.sleep(0.1)
         return self.record()
 
-    def follow(self, done: Callable[[], bool], within_seconds: float = 180) -> None:
-        """The passes, each in its words, until `done`."""
-        last, deadline = "", time.monotonic() + within_seconds
-        while not done():
-            record = self.record()
-            if (reason := str(record.get("reason"))) != last:
-                self.story.saw(f"Slicewise: {reason}")
-                last = reason
-            if time.monotonic() > deadline:
-                self.story.saw(f"still waiting after {within_seconds:.0f} s")
-                return
-            time.sleep(0.2)
+    def follow(self, done: Callable[[], bool]) -> None:
+        """Each reconcile in its words, until `done`."""
+        follow(self.story, done, Reasons(self.record).news)
 
     # What is seen
 

@@ -9,10 +9,10 @@ measured (public traces), when an alarm goes off (nothing evaluates alarms here)
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from sandbox.demo.narrator import Narrator
-from sandbox.demo.steps import wait
+from sandbox.demo.steps import follow, wait
 from sandbox.demo.tuned_cluster import TunedCluster, most_that_fit
 from sandbox.demo.witness import Witness
 from sandbox.system import System
@@ -60,7 +60,8 @@ def _nothing_is_measured(story: Narrator, system: System, one: TunedCluster, two
     wait(story, system.is_quiet, "every message before has been handled")
     story.saw("an engineer runs: slicewise tune gpu-1")
     one.ask_for_a_pass()
-    _report_news(story, one)
+    for line in _news(one):
+        story.saw(line)
     detail = one.detail()
     story.claim(
         "thin-evidence-keeps-n",
@@ -283,22 +284,17 @@ def _follow(
     story: Narrator,
     until: dict[TunedCluster, Callable[[], bool]],
     meanwhile: Callable[[], None] = lambda: None,
-    within_seconds: float = 240,
 ) -> None:
-    """Tell what the passes over these clusters say, until each is where it should come to."""
-    deadline = time.monotonic() + within_seconds
-    while True:
+    """Tell what the reconciles of these clusters say, until each is where it should come to."""
+
+    def news() -> Iterator[str]:
         meanwhile()
         for cluster in until:
-            _report_news(story, cluster)
-        if all(done() for done in until.values()):
-            return
-        if time.monotonic() > deadline:
-            story.saw(f"still not there after {within_seconds:.0f} s")
-            return
-        time.sleep(0.3)
+            yield from _news(cluster)
+
+    follow(story, lambda: all(done() for done in until.values()), news, within_seconds=240)
 
 
-def _report_news(story: Narrator, cluster: TunedCluster) -> None:
-    if news := cluster.news():
-        story.saw(f"{cluster.name}: Slicewise: {news}")
+def _news(cluster: TunedCluster) -> list[str]:
+    news = cluster.news()
+    return [f"{cluster.name}: Slicewise: {news}"] if news else []

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from sandbox.rows import row_named
+
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
 # Of every example's policy, what is another here: there is no EC2, and nobody waits minutes for an idle node.
 HERE: Mapping[str, Any] = {
@@ -24,10 +26,6 @@ HERE: Mapping[str, Any] = {
 ALWAYS_DAY: Mapping[str, Any] = {"offHours": {"asleep": [date(2099, 12, 31)]}}
 # What takes hours and days in a cluster, where an example waits for N to change.
 _IN_SECONDS = {"trial": True, "raiseAfter": "0s", "lowerAfter": "0s", "dwell": "5s", "canary": "8s"}
-
-
-class UnknownExample(Exception):
-    """No row has this name; the message lists those that there are."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +155,6 @@ EXAMPLES: Mapping[str, Example] = {
 def named(name: str) -> Example:
     """
     Raises:
-        UnknownExample: No row has this name.
+        UnknownName: No row has this name.
     """
-    if name not in EXAMPLES:
-        raise UnknownExample(f"no example {name!r}: there are {', '.join(EXAMPLES)}")
-    return EXAMPLES[name]
+    return row_named(EXAMPLES, name, "example")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
-from sandbox.demo.steps import wait
+from sandbox.demo.steps import Reasons, follow, wait
 from sandbox.examples.world import ExampleCluster, World
 
 
@@ -53,13 +52,4 @@ class Night:
 
     def _follow(self, done: Callable[[], bool], within_seconds: float) -> bool:
         """Each reconcile in its words, until `done`."""
-        last, deadline = "", time.monotonic() + within_seconds
-        while not done():
-            if (reason := str(self.record().get("reason", ""))) != last:
-                self.story.saw(f"Slicewise: {reason}")
-                last = reason
-            if time.monotonic() > deadline:
-                self.story.saw(f"still waiting after {within_seconds:.0f} s")
-                return False
-            time.sleep(0.2)
-        return True
+        return follow(self.story, done, Reasons(self.record).news, within_seconds)

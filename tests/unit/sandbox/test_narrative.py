@@ -8,6 +8,7 @@ import json
 import pytest
 
 from sandbox import __main__ as command
+from sandbox.demo import steps
 from sandbox.demo import story as demo
 from sandbox.demo.narrator import Narrator
 from sandbox.demo.tuned_cluster import most_that_fit
@@ -44,6 +45,24 @@ def test_claims_are_kept_for_machines(story, tmp_path):
         {"id": "fair", "says": "it is fair", "expected": 4, "observed": 5, "holds": False}
     ]
     assert kept["seconds"] >= 0
+
+
+def test_each_reason_of_a_record_is_told_once_also_the_one_with_which_a_wait_ends(story):
+    records = iter([{}, {"reason": "one"}, {"reason": "one"}, {"reason": "two"}])
+    looks = iter([False, False, False, True])
+
+    assert steps.follow(story, lambda: next(looks), steps.Reasons(lambda: next(records)).news)
+
+    told = [line.partition(" s  ")[2] for line in story.out.getvalue().splitlines()]
+    assert told == ["Slicewise: one", "Slicewise: two"]
+
+
+def test_a_wait_that_is_overdue_says_what_for_and_the_story_goes_on(story):
+    assert not steps.wait(story, lambda: False, "it snows", within_seconds=0)
+    assert not steps.follow(story, lambda: False, lambda: ["it rains"], within_seconds=0)
+
+    told = [line.partition(" s  ")[2] for line in story.out.getvalue().splitlines()]
+    assert told == ["still waiting after 0 s: it snows", "it rains", "still waiting after 0 s"]
 
 
 @pytest.mark.parametrize(("holds", "status"), [(True, 0), (False, 1)])
