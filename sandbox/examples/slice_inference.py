@@ -32,6 +32,13 @@ def show(story: Narrator, world: World) -> None:
         observed=[offered(node) for node in nodes],
     )
     clean_up(story, cluster)
+    wait(story, lambda: not cluster.gpu_nodes(), "no GPU node is left")
+    story.claim(
+        "no-node-is-left",
+        "nodes without pods are not paid for",
+        expected=[],
+        observed=[node["metadata"]["name"] for node in cluster.gpu_nodes()],
+    )
 
 
 def _wanted(world: World) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import yaml
 from sandbox.demo.narrator import Narrator
 from sandbox.demo.steps import GPU, wait
 from sandbox.examples.catalog import Example
-from sandbox.examples.world import ExampleCluster
+from sandbox.examples.world import ExampleCluster, rendered
 
 
 def pool(example: Example, name: str) -> Mapping[str, Any]:
@@ -29,20 +29,50 @@ def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     return sorted(field for field in before.keys() | after.keys() if before.get(field) != after.get(field))
 
 
-def apply(story: Narrator, cluster: ExampleCluster) -> None:
-    story.saw(f"an engineer runs: kubectl apply -k examples/{cluster.example.name}")
-    for line in cluster.apply_example():
+def apply(story: Narrator, cluster: ExampleCluster, part: str = "") -> None:
+    """
+    Args:
+        part: A folder below the example's.
+    """
+    story.saw(f"an engineer runs: kubectl apply -k {_path(cluster.example, part)}")
+    for line in cluster.apply_example(part):
         story.quote(line)
 
 
-def clean_up(story: Narrator, cluster: ExampleCluster) -> None:
-    """Claims `no-node-is-left`, which the example's row must have."""
-    story.saw(f"an engineer runs: kubectl delete -k examples/{cluster.example.name}")
-    cluster.delete_example()
-    wait(story, lambda: not cluster.gpu_nodes(), "no GPU node is left")
+def clean_up(story: Narrator, cluster: ExampleCluster, *parts: str) -> None:
+    """
+    As the example's page ends; claims `cleaned-up`, which the example's row must have.
+
+    That Karpenter removes a node which has no pod any more takes it most of a minute. `slice-inference` and
+    `whole-gpu-training` wait for it, and hold it.
+
+    Args:
+        parts: Folders below the example's that were applied, too.
+    """
+    items = {
+        cluster.kube.path(item): f"{item['kind']} {item['metadata']['name']}"
+        for part in ("", *parts)
+        for item in rendered(cluster.example, part)
+    }
+    for part in ("", *parts):
+        story.saw(f"an engineer runs: kubectl delete -k {_path(cluster.example, part)}")
+        cluster.delete_example(part)
+
+    def left() -> dict[str, list[str]]:
+        return {
+            "objects": [says for path, says in items.items() if cluster.kube.find(path)],
+            "pods": [pod["metadata"]["name"] for pod in cluster.pods()],
+        }
+
+    wait(story, lambda: not any(left().values()), "nothing of it is left")
     story.claim(
-        "no-node-is-left",
-        "nodes without pods are not paid for",
-        expected=[],
-        observed=[node["metadata"]["name"] for node in cluster.gpu_nodes()],
+        "cleaned-up",
+        "no object of its files is left, and no pod that holds a slice",
+        expected={"objects": [], "pods": []},
+        observed=left(),
     )
+
+
+def _path(example: Example, part: str = "") -> str:
+    """As an engineer in the repository's root has it."""
+    return "/".join(filter(None, ("examples", example.name, part)))

@@ -9,7 +9,7 @@ Slicewise deployed with an example's own policy, and clusters to which the examp
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -51,13 +51,13 @@ class ExampleCluster:
         self.name = cluster.name
         self.kube: KubeClient = cluster.kube
 
-    def apply_example(self) -> list[str]:
-        """`kubectl apply -k examples/NAME`; what it printed."""
-        return self.kubectl("apply", "-k", str(self.example.folder)).splitlines()
+    def apply_example(self, part: str = "") -> list[str]:
+        """`kubectl apply -k examples/NAME`, or of a folder below it; what it printed."""
+        return self.kubectl("apply", "-k", str(self.example.folder / part)).splitlines()
 
-    def delete_example(self) -> list[str]:
-        """`kubectl delete -k examples/NAME`; what it printed."""
-        return self.kubectl("delete", "-k", str(self.example.folder)).splitlines()
+    def delete_example(self, part: str = "") -> list[str]:
+        """`kubectl delete -k examples/NAME`, or of a folder below it; what it printed."""
+        return self.kubectl("delete", "-k", str(self.example.folder / part)).splitlines()
 
     def gpu_nodes(self) -> list[dict[str, Any]]:
         """Nodes of Slicewise's pools."""
@@ -73,6 +73,11 @@ class ExampleCluster:
 
     def running(self, selector: str = "") -> int:
         return sum(pod["status"].get("phase") == "Running" for pod in self.pods(selector))
+
+    def end(self, pods: Iterable[Mapping[str, Any]]) -> None:
+        """Their containers have ended, and well. None runs here, so the kubelet that says so is played."""
+        for pod in pods:
+            self.kube.merge(f"{PODS}/{pod['metadata']['name']}/status", {"status": {"phase": "Succeeded"}})
 
     def kubectl(self, *arguments: str, given: str = "") -> str:
         """
@@ -191,9 +196,9 @@ def offered(node: Mapping[str, Any], resource: str = GPU) -> int:
     return int(node["status"]["allocatable"].get(resource, 0))
 
 
-def rendered(example: Example) -> list[dict[str, Any]]:
-    """The objects of `kubectl kustomize examples/NAME`, which is what `apply -k` applies."""
-    return [item for item in yaml.safe_load_all(_kubectl("kustomize", str(example.folder))) if item]
+def rendered(example: Example, part: str = "") -> list[dict[str, Any]]:
+    """The objects of `kubectl kustomize examples/NAME`, or of a folder below it: what `apply -k` applies."""
+    return [item for item in yaml.safe_load_all(_kubectl("kustomize", str(example.folder / part))) if item]
 
 
 def _kubectl(*arguments: str, given: str = "") -> str:
