@@ -100,9 +100,13 @@ EXAMPLES: Mapping[str, Example] = {
         ),
         Example(
             name="video-encode",
-            title="encodings share GPUs as far as their encoders serve",
-            claims=("onboarded", "nodes-by-n", "encoders-bind", "n-follows-encoders", "cleaned-up"),
+            title="encodings share GPUs as far as their encoders serve, and wait in Kueue's queue for slices",
+            claims=(
+                *("onboarded", "quota-admits", "nodes-by-n", "encoders-bind", "n-follows-encoders"),
+                *("quota-follows-by-hand", "next-is-admitted", "cleaned-up"),
+            ),
             module="video_encode",
+            controllers=("kueue",),
             here={"tuning": _IN_SECONDS},
         ),
         Example(

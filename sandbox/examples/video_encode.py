@@ -1,5 +1,6 @@
 """
-examples/video-encode: N follows the encoders, which run out long before the SMs do.
+examples/video-encode: N follows the encoders, which run out long before the SMs do, and Kueue starts as many
+Jobs as there are slices.
 
 Encoding itself is not shown: a real Prometheus is told what DCGM would have measured.
 """
@@ -14,11 +15,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import yaml
 from slicewise.pools.layout import NODE_POOL_LABEL
 
 from sandbox.demo.narrator import Narrator
 from sandbox.demo.steps import wait
 from sandbox.examples.catalog import Beside
+from sandbox.examples.kueue_queue import PART, KueueQueue, shorter
 from sandbox.examples.steps import apply, clean_up, pool
 from sandbox.examples.world import ExampleCluster, World, offered, rendered
 from sandbox.metrics.prometheus import Prometheus
@@ -41,10 +44,15 @@ def beside(folder: Path) -> Iterator[Beside]:
 
 def show(story: Narrator, world: World) -> None:
     cluster = world.onboarded_cluster()
-    policy, job = pool(world.example, "video")["replicas"], _job(world)
-    n, pods = int(policy["start"]), int(job["parallelism"])
+    settings, job = pool(world.example, "video"), _job(world)
+    n, most = int(settings["replicas"]["start"]), int(settings["replicas"]["max"])
+    each = int(job["spec"]["parallelism"])
+    apply(story, cluster, PART)
+    queue = KueueQueue(cluster)
     apply(story, cluster)
-    wait(story, lambda: cluster.running(PODS) == pods, f"{pods} encodings run")
+    wait(story, lambda: cluster.running(PODS) == each, f"{each} encodings run")
+    pods = queue.quota // each * each
+    others = _others_come(story, cluster, queue, job)
     story.claim(
         "nodes-by-n",
         f"{pods} encodings at {n} a GPU need {math.ceil(pods / n)} GPUs",
@@ -53,14 +61,46 @@ def show(story: Narrator, world: World) -> None:
     )
     before = _names(cluster)
     _days_are_measured(story, world, cluster)
-    _encoders_bind(story, world, cluster, n, int(policy["max"]))
-    _n_follows(story, cluster, n, most_that_share(n, int(policy["max"])), before)
-    clean_up(story, cluster)
+    _encoders_bind(story, world, cluster, n, most)
+    wanted = most_that_share(n, most)
+    _n_follows(story, cluster, n, wanted, before)
+    _quota_follows(story, cluster, queue, before, each, int(settings["maxGpus"]) * wanted)
+    _the_next_is_admitted(story, cluster, queue, each)
+    cluster.kubectl("delete", "jobs", *others)
+    clean_up(story, cluster, PART)
 
 
 def _job(world: World) -> Mapping[str, Any]:
-    [job] = [item["spec"] for item in rendered(world.example) if item["kind"] == "Job"]
+    [job] = [item for item in rendered(world.example) if item["kind"] == "Job"]
     return job
+
+
+def _others_come(
+    story: Narrator, cluster: ExampleCluster, queue: KueueQueue, job: Mapping[str, Any]
+) -> list[str]:
+    """Jobs of other teams, more than the quota has room for; their names."""
+    each = int(job["spec"]["parallelism"])
+    fit = queue.quota // each
+    names = [f"trailers-{number}" for number in range(1, fit + 2)]
+    cluster.kubectl("apply", "-f", "-", given=yaml.safe_dump_all(shorter(job, name) for name in names))
+    story.saw(f"{len(names)} Jobs more come, of {each} encodings each")
+    expected = {"admitted": fit, "pending": len(names) + 1 - fit, "slices": fit * each}
+    wait(
+        story,
+        lambda: queue.status() == expected and cluster.running(PODS) == fit * each,
+        f"Kueue has admitted as many as its quota of {queue.quota} slices lets in, and their pods run",
+    )
+    story.claim(
+        "quota-admits",
+        f"of {len(names) + 1} Jobs {fit} run; the others have no pod, so Karpenter starts no node for them",
+        expected={**expected, "pods that run": fit * each, "pods of Jobs that wait": 0},
+        observed={
+            **queue.status(),
+            "pods that run": cluster.running(PODS),
+            "pods of Jobs that wait": queue.pods_of_suspended(),
+        },
+    )
+    return names
 
 
 def _names(cluster: ExampleCluster) -> dict[str, list[str]]:
@@ -149,6 +189,58 @@ def _n_follows(
         f"N rises from {n} to {wanted} on nodes that run: none is replaced, and no encoding begins again",
         expected={"offered": [wanted] * len(before["nodes"]), **before},
         observed={"offered": _offers(cluster), **_names(cluster)},
+    )
+
+
+def _quota_follows(
+    story: Narrator,
+    cluster: ExampleCluster,
+    queue: KueueQueue,
+    before: Mapping[str, list[str]],
+    each: int,
+    quota: int,
+) -> None:
+    """Slicewise changes no quota, so what N adds is free until a person does."""
+    waited, fit = queue.status(), quota // each
+    story.saw(f"an engineer runs: {queue.raise_quota(quota)}")
+    wait(
+        story,
+        lambda: queue.status()["admitted"] == fit and cluster.running(PODS) == fit * each,
+        f"Kueue admits what {quota} slices hold",
+    )
+    story.claim(
+        "quota-follows-by-hand",
+        f"N alone let no Job in; a quota of {quota} slices does, and its pods run on nodes that were there",
+        expected={
+            "Jobs before": queue.quota // each,
+            "Jobs": fit,
+            "encodings": fit * each,
+            "nodes": before["nodes"],
+        },
+        observed={
+            "Jobs before": waited["admitted"],
+            "Jobs": queue.status()["admitted"],
+            "encodings": cluster.running(PODS),
+            "nodes": _names(cluster)["nodes"],
+        },
+    )
+
+
+def _the_next_is_admitted(story: Narrator, cluster: ExampleCluster, queue: KueueQueue, each: int) -> None:
+    full, encodings = queue.status(), cluster.running(PODS)
+    ended = queue.end_one(each)
+    story.saw(f"the encodings of Job {', '.join(ended)} end; no container runs here, so a kubelet is played")
+
+    def observed() -> dict[str, Any]:
+        return {"ended": queue.completed(), **queue.status(), "encodings": cluster.running(PODS)}
+
+    expected = {"ended": ended, **full, "pending": full["pending"] - 1, "encodings": encodings}
+    wait(story, lambda: observed() == expected, "Kueue has admitted the next, and its pods run")
+    story.claim(
+        "next-is-admitted",
+        "a Job that ends frees its slices, and the next one has them",
+        expected=expected,
+        observed=observed(),
     )
 
 

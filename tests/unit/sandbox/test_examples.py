@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import date
 from pathlib import Path
@@ -55,6 +56,23 @@ def test_make_test_controllers_tries_each_example_once_its_controllers_are_built
 
     assert f"pytestmark = pytest.mark.controllers({needed})\n" in tests
     assert re.findall(r'claims_that_fail\("([\w-]+)"', tests) == [example.name]
+
+
+def test_the_page_on_video_encoding_raises_the_quota_of_slices_to_what_three_a_gpu_offer():
+    folder = EXAMPLES["video-encode"].folder
+    [queue] = [
+        item
+        for item in yaml.safe_load_all((folder / "kueue/queue.yaml").read_text())
+        if item["kind"] == "ClusterQueue"
+    ]
+    [[patch]] = map(json.loads, re.findall(r"'(\[.*\])'", (folder / "README.md").read_text()))
+    most = yaml.safe_load((folder / "policy.yaml").read_text())["pools"]["video"]["maxGpus"]
+
+    assert patch["value"] == str(3 * most)
+    *above, last = patch["path"].split("/")[1:]
+    for step in above:
+        queue = queue[int(step) if step.isdigit() else step]
+    assert (queue["name"], last, queue[last]) == ("nvidia.com/gpu", "nominalQuota", str(2 * most))
 
 
 def test_every_folder_of_workloads_can_be_tried():
