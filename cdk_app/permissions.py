@@ -256,8 +256,9 @@ def _fargate_profiles(pod_role: str) -> list[iam.PolicyStatement]:
         # It gets its tag as it is made.
         _allow(["eks:TagResource"], ours, **{"ForAllValues:StringEquals": {"aws:TagKeys": [CLUSTER_TAG]}}),
         _allow(["eks:DeleteFargateProfile"], ours),
-        # Which subnets are public is said by their route tables, for which IAM knows no resource.
-        _allow(["ec2:DescribeRouteTables"], "*"),
+        # Which subnets are public is said by their route tables. EKS checks in the caller's name whether
+        # those of a profile are private (AWS CDK, pull requests 6074 and 7706). IAM knows no resource.
+        _allow(["ec2:DescribeRouteTables", "ec2:DescribeSubnets"], "*"),
         # EKS reads the role's trust policy in the caller's name.
         _allow(["iam:GetRole"], role_arn(pod_role)),
         _allow(

@@ -171,8 +171,11 @@ def test_while_a_profile_changes_no_other_one_of_the_cluster_can(far_side):
 
 
 def test_a_profile_in_a_public_subnet_is_refused(far_side):
-    with pytest.raises(Refused, match=far_side.public):
+    with pytest.raises(Refused, match=far_side.public) as refused:
         far_side.eks.create_fargate_profile("gpu-1", a_profile(far_side, subnets=(far_side.public,)))
+
+    # What a finding is chosen by (slicewise.onboarding.fargate).
+    assert "(InvalidParameterException)" in str(refused.value)
 
 
 def test_a_profile_is_deleting_for_a_while_and_then_gone(far_side):

@@ -79,7 +79,7 @@ def needed(call: Call) -> list[Needed]:
     context = _context(call)
     wanted = [Needed(action, resource, context) for resource in _resources(call)]
     more = (*_passed_roles(call), *_alarm_tags(call), *_tags_at_creation(call), *_linked_role(call))
-    return [*wanted, *more]
+    return [*wanted, *more, *_subnets_of_a_profile(call)]
 
 
 def _transaction(call: Call) -> Iterator[Needed]:
@@ -142,6 +142,13 @@ def _linked_role(call: Call) -> Iterator[Needed]:
         name = f"aws-service-role/{service}/AWSServiceRoleForAmazonEKSForFargate"
         context = {**_context(call), "iam:AWSServiceName": [service]}
         yield Needed("iam:CreateServiceLinkedRole", f"arn:aws:iam::{call.account}:role/{name}", context)
+
+
+def _subnets_of_a_profile(call: Call) -> Iterator[Needed]:
+    """EKS looks in the caller's name whether they are private (AWS CDK, pull requests 6074 and 7706)."""
+    if (call.service, call.operation) == ("eks", "CreateFargateProfile"):
+        for action in ("ec2:DescribeSubnets", "ec2:DescribeRouteTables"):
+            yield Needed(action, "*", _context(call))
 
 
 def _resources(call: Call) -> list[str]:

@@ -29,6 +29,7 @@ class FakeEks:
         self.bottlerocket: dict[str, tuple[str, ...]] = {}
         self.profiles: dict[str, dict[str, FargateProfile]] = {}
         self.public_subnets: set[str] = set()
+        self.refuses_profiles = ""  # with an error of EKS, as botocore words it
         self._changed_at: dict[tuple[str, str], datetime] = {}
 
     def cluster_names(self) -> tuple[str, ...]:
@@ -120,9 +121,11 @@ class FakeEks:
             if changing := [one.name for one in there.values() if one.is_changing]:
                 raise Conflict(f"{changing[0]} of {name} is changing")
             if public := self.public_subnets & set(profile.subnets):
-                raise Refused(f"{sorted(public)} are no private subnets")
+                raise _invalid(name, f"{sorted(public)} are no private subnets")
             if not profile.subnets or not profile.selectors:
-                raise Refused("a profile needs subnets and selectors")
+                raise _invalid(name, "a profile needs subnets and selectors")
+            if self.refuses_profiles:
+                raise Refused(f"eks:CreateFargateProfile of {name}: {self.refuses_profiles}")
             there[profile.name] = replace(profile, status="CREATING")
             self._changed_at[name, profile.name] = self._clock.now
 
@@ -171,3 +174,11 @@ class FakeEks:
     def _takes_entries(self, name: str) -> None:
         if self._active(name).authentication_mode == "CONFIG_MAP":
             raise Conflict(f"{name} knows no access entries: its mode is CONFIG_MAP")
+
+
+def _invalid(cluster: str, message: str) -> Refused:
+    """As the gateway words what EKS says."""
+    return Refused(
+        f"eks:CreateFargateProfile of {cluster}: An error occurred (InvalidParameterException) when calling "
+        f"the CreateFargateProfile operation: {message}"
+    )

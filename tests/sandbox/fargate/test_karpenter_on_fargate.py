@@ -185,7 +185,7 @@ def test_offboarding_leaves_nothing_in_eks_nor_in_iam(system, offboarded):
 def test_no_call_was_denied_and_no_right_for_fargate_was_unused(system, offboarded):
     assert rights.denied(system) == []
     assert rights.forbidden(system) == []
-    place = ("Fargate", "fargate", "OpenID", "Role", "DescribeRouteTables")
+    place = ("Fargate", "fargate", "OpenID", "Role", "DescribeRouteTables", "DescribeSubnets")
     unused = [
         grant
         for grant in system.aws.iam.unused_grants(INSTALLER)

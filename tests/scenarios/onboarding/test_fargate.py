@@ -256,6 +256,75 @@ def test_what_contradicts_fargate_is_refused_before_anything_is_touched(contradi
     assert {**account.state(), "stages": None} == {**before, "stages": None}
 
 
+NO_ZONE = (
+    "An error occurred (InvalidParameterException) when calling the CreateFargateProfile operation: Fargate "
+    "Profile creation for the Availability Zone ca-central-1d for Subnet subnet-a is not supported"
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "what_to_do"),
+    [
+        (NO_ZONE, "in others only"),
+        (NO_ZONE.replace("InvalidParameter", "UnsupportedAvailabilityZone"), "zones that the answer lists"),
+        (NO_ZONE.replace("InvalidParameterException", "AccessDeniedException"), "does not offer Fargate"),
+        (NO_ZONE.replace("InvalidParameter", "ResourceLimitExceeded"), "Service Quotas"),
+    ],
+)
+def test_where_eks_offers_no_fargate_its_answer_is_shown_with_what_to_do(answer, what_to_do):
+    account = created(ON_FARGATE, FARGATE_SETTINGS, karpenter=False)
+    account.eks.refuses_profiles = answer
+
+    account.run_until_idle()
+
+    assert stage(account) is Stage.BLOCKED and codes(account) == ["fargate-profile-refused"]
+    [finding] = [one for one in account.record().findings if one.blocking]
+    assert "ca-central-1d for Subnet subnet-a is not supported" in finding.message
+    assert what_to_do in finding.remedy and "on: nodes" in finding.remedy
+    assert sum(call.startswith("eks.create_fargate_profile") for call in account.calls.made) == 1
+
+
+def test_a_profile_that_eks_refused_is_tried_again_in_other_subnets_by_hand_or_after_hours():
+    account = created(ON_FARGATE, FARGATE_SETTINGS, karpenter=False)
+    account.eks.refuses_profiles = NO_ZONE
+    account.run_until_idle()
+
+    def tries() -> int:
+        return sum(call.startswith("eks.create_fargate_profile") for call in account.calls.made)
+
+    account.send_created()
+    account.run_until_idle()
+    assert tries() == 1
+
+    account.send(Trigger(GPU_1, "by hand", forced=True))
+    account.run_until_idle()
+    assert tries() == 2 and codes(account) == ["fargate-profile-refused"]
+
+    for _ in range(3):
+        account.clock.now += timedelta(hours=1)
+        account.send_created()
+        account.run_until_idle()
+    assert tries() == 3 and codes(account) == ["fargate-profile-refused"]
+
+    cluster = account.eks.clusters["gpu-1"]
+    account.eks.clusters["gpu-1"] = replace(cluster, subnets=("subnet-c",))
+    account.eks.refuses_profiles = ""
+    account.send_created()
+    account.run_until_idle()
+    assert stage(account) is Stage.ONBOARDED
+
+
+def test_another_failure_of_a_profile_is_tried_again_as_any():
+    account = created(ON_FARGATE, FARGATE_SETTINGS, karpenter=False)
+    account.eks.refuses_profiles = "An error occurred (ClientException): not now"
+    account.run_until(START + timedelta(minutes=2))
+    assert codes(account) == [] and stage(account) is Stage.INSTALLING
+
+    account.eks.refuses_profiles = ""
+    account.run_until_idle()
+    assert stage(account) is Stage.ONBOARDED
+
+
 def test_a_deployment_without_the_rights_says_which_ones():
     account = onboarded(ON_FARGATE, karpenter=False)
 

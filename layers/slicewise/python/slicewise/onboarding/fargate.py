@@ -23,6 +23,7 @@ from slicewise.model.fargate import FargateAccess, FargateProfile, IamRole, Oidc
 from slicewise.onboarding import rbac
 from slicewise.onboarding.observation import Settings
 from slicewise.onboarding.releases import Difference
+from slicewise.planning import retries
 from slicewise.planning.actions import Action
 from slicewise.planning.eks_actions import (
     AttachRolePolicy,
@@ -34,6 +35,7 @@ from slicewise.planning.eks_actions import (
     DeleteRole,
 )
 from slicewise.planning.outcome import Finding
+from slicewise.planning.retries import Retry
 from slicewise.policy.model import Policy
 
 PROFILE = "slicewise-karpenter"
@@ -52,6 +54,22 @@ SELECTORS: tuple[Mapping[str, Any], ...] = (
 POLL = timedelta(seconds=15)
 
 _MOST_LETTERS, _DIGEST = 64, 8  # of a role's name (IAM quotas)
+_PART = f"Fargate profile {PROFILE}"
+_OR_NODES = "or write on: nodes."
+# What EKS refuses a profile with, so that another try brings nothing, and what to do. The codes are those of
+# the API reference (CreateFargateProfile); which one it answers where it offers no Fargate, eksctl has seen:
+# InvalidParameterException for a zone (issue 5677), AccessDeniedException for a Region (pull request 1825).
+_REFUSALS: Mapping[str, str] = {
+    "UnsupportedAvailabilityZoneException": "Have the cluster's VPC configuration name private subnets in "
+    f"the zones that the answer lists, and none in others, {_OR_NODES}",
+    "InvalidParameterException": "Correct what the answer names. Where Fargate is not offered in a zone, "
+    "have the cluster's VPC configuration name private subnets in others only (aws eks "
+    f"update-cluster-config), {_OR_NODES}",
+    "ResourceLimitExceededException": "Delete a profile of the cluster that nothing needs, or ask Service "
+    f"Quotas for more, {_OR_NODES}",
+    "AccessDeniedException": "EKS answers so in a Region in which it does not offer Fargate: write on: nodes "
+    "there. Elsewhere see what denies the right to the installer's role, such as a service control policy.",
+}
 
 
 # What it needs
@@ -187,7 +205,11 @@ def _profile(cluster: EksCluster, access: FargateAccess, settings: Settings) -> 
     """EKS refuses one while another of the cluster changes."""
     if profile_of_ours(access) is None and not any(one.is_changing for one in access.profiles):
         wanted = profile(cluster, access, settings)
-        yield CreateFargateProfile(wanted, "Karpenter's pods, and no others, run on Fargate by it")
+        yield _creation(wanted)
+
+
+def _creation(wanted: FargateProfile) -> CreateFargateProfile:
+    return CreateFargateProfile(wanted, "Karpenter's pods, and no others, run on Fargate by it", _PART)
 
 
 # What rules it out
@@ -199,12 +221,14 @@ def findings(
     access: FargateAccess | None,
     settings: Settings,
     pod_identity: str | None,
+    failed: Iterable[Retry] = (),
 ) -> tuple[Finding, ...]:
     """
     Of what EKS and IAM say, before the cluster is read.
 
     Args:
         pod_identity: The role that EKS Pod Identity gives Karpenter's service account.
+        failed: What earlier reconciles could not do; none where a person asks for another try.
     """
     if not policy.install_karpenter:
         return ()
@@ -212,7 +236,11 @@ def findings(
         return tuple(_on_nodes(cluster, access))
     if not settings.can_run_on_fargate:
         return (_not_deployed(),)
-    return tuple(_on_fargate(cluster, access or FargateAccess(), settings, pod_identity))
+    there = access or FargateAccess()
+    return (
+        *_on_fargate(cluster, there, settings, pod_identity),
+        *_refused_by_eks(cluster, there, settings, failed),
+    )
 
 
 def _on_nodes(cluster: EksCluster, access: FargateAccess | None) -> Iterator[Finding]:
@@ -295,6 +323,25 @@ def _profile_findings(cluster: EksCluster, access: FargateAccess, settings: Sett
             f"Fargate profile {PROFILE} is there, with another role or other selectors than ours. Profiles "
             "cannot be changed.",
             f"Delete it if nothing else needs it: {delete}. The next reconcile makes it again.",
+        )
+
+
+def _refused_by_eks(
+    cluster: EksCluster, access: FargateAccess, settings: Settings, failed: Iterable[Retry]
+) -> Iterator[Finding]:
+    """Nothing that can be read says where Fargate is offered: only EKS's answer does."""
+    asked = str(_creation(profile(cluster, access, settings)))
+    refused = [one for one in failed if one.part == _PART and one.action == retries.named(asked)]
+    if profile_of_ours(access) is not None or not refused:
+        return
+    message = refused[0].message
+    remedy = next((remedy for code, remedy in _REFUSALS.items() if f"({code})" in message), None)
+    if remedy:
+        yield _refuse(
+            "fargate-profile-refused",
+            f"EKS refuses Fargate profile {PROFILE}: {message.rstrip('.')}.",
+            f"{remedy} It is tried again within three hours, and at once where the cluster has other "
+            f"subnets, or by: slicewise onboard {cluster.name}",
         )
 
 

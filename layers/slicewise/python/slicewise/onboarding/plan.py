@@ -153,7 +153,8 @@ def _of_fargate(
 ) -> tuple[Finding, ...]:
     place = f"{rbac.KARPENTER_NAMESPACE}/{manifests.KARPENTER_SERVICE_ACCOUNT}"
     identity = observation.pod_identities.get(place)
-    return fargate.findings(cluster, policy, observation.fargate, settings, identity)
+    failed = observation.record.retries if observation.record and not observation.forced else ()
+    return fargate.findings(cluster, policy, observation.fargate, settings, identity, failed)
 
 
 def _asked_for(cluster: EksCluster, observation: Observation, settings: Settings) -> Policy | Outcome:

@@ -183,9 +183,11 @@ class CreateFargateProfile:
 
     profile: FargateProfile
     why: str
+    part: str = ""
 
     def __str__(self) -> str:
-        return f"create the Fargate profile {self.profile.name}"
+        # With its subnets: where the cluster has others, what was refused is tried again at once.
+        return f"create the Fargate profile {self.profile.name} in {', '.join(self.profile.subnets)}"
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def failed(
         longest: The backoff doubles up to this.
         left: Of a part that is left where it is refused for good.
     """
-    action = cut(action, _LONGEST_TEXT)
+    action = named(action)
     again = before if before and before.action == action else None
     times = 1 + (again.times if again else 0)
     conflict = isinstance(error, Conflict)
@@ -95,6 +95,11 @@ def failed(
     if not (by and left):
         return retry
     return replace(retry, at=max(retry.at, left.until), refused_by=by, version=left.version)
+
+
+def named(action: str) -> str:
+    """How a retry names an action, in words."""
+    return cut(action, _LONGEST_TEXT)
 
 
 def asked_again(retries: Iterable[Retry], now: datetime) -> tuple[Retry, ...]:
