@@ -88,6 +88,7 @@ class Config:
         gpu_operator, karpenter, karpenter_crd: The charts that are installed.
         install_karpenter: Deploys the roles that let policies ask for Karpenter's installation.
         karpenter_on_fargate: With the rights and the role that let policies put it on Fargate.
+        karpenter_interruptions: With the rights that let policies have it handle interruptions.
         node_role: Name of the IAM role that our NodeClass gives nodes where Karpenter has another owner;
             empty means that policies must name a NodeClass of their own.
         amp_workspaces: ARNs of the AMP workspaces that policies may name as their source of metrics.
@@ -110,6 +111,7 @@ class Config:
     karpenter_crd: ChartSource
     install_karpenter: bool
     karpenter_on_fargate: bool
+    karpenter_interruptions: bool
     node_role: str
     amp_workspaces: tuple[str, ...]
     metrics: bool
@@ -140,6 +142,7 @@ class Config:
             karpenter_crd=read.chart("karpenter_crd_chart", "karpenter_version", "karpenter_crd_sha256"),
             install_karpenter=read.flag("install_karpenter"),
             karpenter_on_fargate=read.flag("karpenter_on_fargate"),
+            karpenter_interruptions=read.flag("karpenter_interruptions"),
             node_role=read.text("node_role", ""),
             amp_workspaces=read.several(
                 "amp_workspaces", matching=r"arn:aws[a-z-]*:aps:[^:]+:\d{12}:workspace/.+"
@@ -264,6 +267,10 @@ def _check_pairs(config: Config, read: _Reader) -> None:
         read.problem("node_role", "install_karpenter makes a role for nodes: pass one of the two")
     if config.karpenter_on_fargate and not config.install_karpenter:
         read.problem("karpenter_on_fargate", "pass install_karpenter=true as well: it is who puts it there")
+    if config.karpenter_interruptions and not config.install_karpenter:
+        read.problem(
+            "karpenter_interruptions", "pass install_karpenter=true as well: no other Karpenter gets it"
+        )
     carried = {source.vendored for source in (config.gpu_operator, config.karpenter, config.karpenter_crd)}
     names = [path.name for path in carried if path]
     if len(names) != len(set(names)):

@@ -42,4 +42,5 @@ def environment(config: Config, roles: permissions.RoleNames, made: Resources) -
         "FARGATE_CONTROLLER_POLICY_ARN": karpenter.controller_policy.managed_policy_arn
         if karpenter and fargate_pods
         else "",
+        "KARPENTER_INTERRUPTIONS": "on" if roles.interruptions else "",
     }

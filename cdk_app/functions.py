@@ -48,15 +48,16 @@ def onboard_cluster(
             permissions.publish(made.notices.topic),
         ],
     )
-    if on_fargate := permissions.installer_on_fargate(roles):
-        # A policy of its own: with them as inline ones, the role would grow beyond what IAM takes.
-        iam.ManagedPolicy(
-            scope,
-            permissions.FARGATE_POLICY_ID,
-            managed_policy_name=f"{roles.installer}-on-fargate",
-            statements=on_fargate,
-            roles=[onboard.role],
-        )
+    # Policies of their own: with them as inline ones, the role would grow beyond what IAM takes.
+    for id, name, statements in (
+        (permissions.FARGATE_POLICY_ID, "on-fargate", permissions.installer_on_fargate(roles)),
+        (permissions.INTERRUPTIONS_POLICY_ID, "interruptions", permissions.installer_of_interruptions(roles)),
+    ):
+        if statements:
+            name = f"{roles.installer}-{name}"
+            iam.ManagedPolicy(
+                scope, id, managed_policy_name=name, statements=statements, roles=[onboard.role]
+            )
     return onboard
 
 

@@ -17,7 +17,14 @@ from cdk_app.components.karpenter import (
 )
 from cdk_app.components.offhours_schedules import OffHoursSchedules
 from cdk_app.config import Config
-from cdk_app.permissions import ALARM_PREFIX, FARGATE_POLICY_ID, FARGATE_PROFILE, ROLE_PATH
+from cdk_app.permissions import (
+    ALARM_PREFIX,
+    FARGATE_POLICY_ID,
+    FARGATE_PROFILE,
+    INTERRUPTIONS_POLICY_ID,
+    INTERRUPTIONS_PREFIX,
+    ROLE_PATH,
+)
 
 HERE = "<AWS::Region>:<AWS::AccountId>"
 
@@ -46,6 +53,7 @@ ROLES_OF_CLUSTERS = (
     "One a cluster, named after it; what each may do is bounded by Karpenter's policy, which is its boundary."
 )
 ANY_ISSUER = "An issuer's id is made up by EKS. What is deleted must carry our tag."
+EVENTS_OF_CLUSTERS = "One queue and one rule a cluster, named after it; clusters come and go."
 PUBLISHED = "AWS's own public parameters, such as the newest image's id."
 
 
@@ -102,6 +110,11 @@ def _for_karpenter(onboard: ControllerFunction, karpenter: KarpenterRoles, *, ro
     )
     if karpenter.fargate_pods:
         _for_fargate(karpenter.fargate_pods, role_prefix=role_prefix)
+    if events := cdk.Stack.of(karpenter).node.try_find_child(INTERRUPTIONS_POLICY_ID):
+        queues = f"arn:<AWS::Partition>:sqs:{HERE}:{INTERRUPTIONS_PREFIX}*"
+        rules = f"arn:<AWS::Partition>:events:{HERE}:rule/{INTERRUPTIONS_PREFIX}*"
+        _wildcards(events, EVENTS_OF_CLUSTERS, queues, rules)
+        _wildcards(karpenter.controller_policy, EVENTS_OF_CLUSTERS, queues)
     ec2 = "arn:<AWS::Partition>:ec2:<AWS::Region>"
     policy = karpenter.controller_policy
     _wildcards(onboard.role, ANY_ID, entries)

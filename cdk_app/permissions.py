@@ -26,12 +26,15 @@ from slicewise.kube.labels import ALLOW_ACCESS_ENTRIES_TAG, CLUSTER_TAG
 INSTALLER_GROUP = "slicewise:installer"
 TUNER_GROUP = "slicewise:tuner"
 SLEEPER_GROUP = "slicewise:sleeper"
-# Of slicewise.onboarding.fargate.
+# Of slicewise.onboarding.aws.fargate.
 FARGATE_PROFILE = "slicewise-karpenter"
 CLUSTER_NAME_TAG = "eks-cluster-name"
 ROLE_PATH = "slicewise"
-# The construct of the installer's policy for that.
-FARGATE_POLICY_ID = "InstallerOnFargate"
+# The constructs of the installer's policies for that, and for the next.
+FARGATE_POLICY_ID, INTERRUPTIONS_POLICY_ID = "InstallerOnFargate", "InstallerInterruptions"
+# Of slicewise.onboarding.aws.interruptions.
+INTERRUPTIONS_PREFIX = "slicewise-interruptions-"
+INTERRUPTION_SOURCES = ("aws.ec2", "aws.health")
 FARGATE_SERVICE, FARGATE_PODS = "eks-fargate.amazonaws.com", "eks-fargate-pods.amazonaws.com"
 # How the names of clusters' alarms begin; the deployment's own begin with "slicewise-".
 ALARM_PREFIX = "slicewise/"
@@ -46,6 +49,8 @@ class RoleNames:
     Attributes:
         on_fargate: How the names of the roles begin that the installer makes for a Karpenter on Fargate, one
             a cluster.
+        interruptions: How the names of queues and rules begin that it makes for interruption handling, one of
+            each a cluster; empty where policies may not ask for that.
     """
 
     installer: str
@@ -55,15 +60,22 @@ class RoleNames:
     karpenter_node: str | None = None
     fargate_pods: str | None = None
     on_fargate: str = ""
+    interruptions: str = ""
 
     @classmethod
-    def with_prefix(cls, prefix: str, *, karpenter: bool, fargate: bool = False) -> RoleNames:
+    def with_prefix(
+        cls, prefix: str, *, karpenter: bool, fargate: bool = False, interruptions: bool = False
+    ) -> RoleNames:
         controller, node = f"{prefix}-karpenter-controller", f"{prefix}-karpenter-node"
         names = f"{prefix}-installer", f"{prefix}-tuner", f"{prefix}-sleeper"
         if not karpenter:
             return cls(*names)
-        more = (f"{prefix}-karpenter-fargate-pods", f"{prefix}-on-fargate-") if fargate else ()
-        return cls(*names, controller, node, *more)
+        pods, on_fargate = (
+            (f"{prefix}-karpenter-fargate-pods", f"{prefix}-on-fargate-") if fargate else (None, "")
+        )
+        # Unlike a role's, these names are of one Region.
+        events = INTERRUPTIONS_PREFIX if interruptions else ""
+        return cls(*names, controller, node, pods, on_fargate, events)
 
 
 def role_arn(name: str) -> str:
@@ -120,6 +132,17 @@ def installer_on_fargate(roles: RoleNames) -> list[iam.PolicyStatement]:
         *_identities_on_fargate(roles.on_fargate, roles.karpenter_controller),
         _allow(["eks:DescribeAccessEntry"], entries[1]),
         _allow(["eks:DeleteAccessEntry"], *entries),
+    ]
+
+
+def installer_of_interruptions(roles: RoleNames) -> list[iam.PolicyStatement]:
+    """What it may do beside, where policies may ask for interruption handling: by names."""
+    if not roles.interruptions:
+        return []
+    queues = _regional("sqs", f"{roles.interruptions}*")
+    return [
+        *_event_queues(queues),
+        *_event_rules(_regional("events", f"rule/{roles.interruptions}*"), queues),
     ]
 
 
@@ -296,7 +319,7 @@ def _identities_on_fargate(prefix: str, controller_policy: str) -> list[iam.Poli
         _allow(
             ["iam:TagRole"],
             roles,
-            **{"ForAllValues:StringEquals": {"aws:TagKeys": [CLUSTER_TAG, CLUSTER_NAME_TAG]}},
+            **_our_tags(),
         ),
         _allow(["iam:AttachRolePolicy", "iam:DetachRolePolicy"], roles, ArnEquals={"iam:PolicyARN": policy}),
         # Of a role that is not there IAM knows the name alone, and decides on it without a path.
@@ -316,6 +339,40 @@ def _identities_on_fargate(prefix: str, controller_policy: str) -> list[iam.Poli
         # Who else trusts a provider of ours, before it goes. IAM lists all roles or none.
         _allow(["iam:ListRoles"], "*"),
     ]
+
+
+def _event_queues(queues: str) -> list[iam.PolicyStatement]:
+    """They get their tags as they are made; by one of these, Karpenter may read its own."""
+    reading = ["sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:ListQueueTags"]
+    return [
+        _allow([*reading, "sqs:CreateQueue", "sqs:SetQueueAttributes", "sqs:DeleteQueue"], queues),
+        _allow(["sqs:TagQueue"], queues, **_our_tags()),
+    ]
+
+
+def _event_rules(rules: str, queues: str) -> list[iam.PolicyStatement]:
+    """They match two sources of AWS's own events, and send to these queues and to nothing else."""
+    reading = ["events:DescribeRule", "events:ListTargetsByRule", "events:ListTagsForResource"]
+    return [
+        _allow([*reading, "events:RemoveTargets", "events:DeleteRule"], rules),
+        _allow(["events:TagResource"], rules, **_our_tags()),
+        _allow(
+            ["events:PutRule"],
+            rules,
+            Null={"events:source": "false"},
+            **{"ForAllValues:StringEquals": {"events:source": list(INTERRUPTION_SOURCES)}},
+        ),
+        _allow(
+            ["events:PutTargets"],
+            rules,
+            Null={"events:TargetArn": "false"},
+            **{"ForAllValues:ArnLike": {"events:TargetArn": queues}},
+        ),
+    ]
+
+
+def _our_tags() -> dict[str, Mapping[str, object]]:
+    return {"ForAllValues:StringEquals": {"aws:TagKeys": [CLUSTER_TAG, CLUSTER_NAME_TAG]}}
 
 
 def _own_admin_right(installer: str) -> list[iam.PolicyStatement]:

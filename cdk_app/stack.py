@@ -48,7 +48,10 @@ class SlicewiseStack(cdk.Stack):
     ):
         super().__init__(scope, id, stack_name=config.stack_name, env=env, description=DESCRIPTION)
         roles = RoleNames.with_prefix(
-            config.role_prefix, karpenter=config.install_karpenter, fargate=config.karpenter_on_fargate
+            config.role_prefix,
+            karpenter=config.install_karpenter,
+            fargate=config.karpenter_on_fargate,
+            interruptions=config.karpenter_interruptions,
         )
 
         # What is stored, and where messages wait.

@@ -50,6 +50,15 @@ CALLS: Mapping[str, tuple[str, ...]] = {
         "UpdateClusterConfig",
     ),
     "ec2": ("DescribeRouteTables",),
+    "events": (
+        "DeleteRule",
+        "DescribeRule",
+        "ListTagsForResource",
+        "ListTargetsByRule",
+        "PutRule",
+        "PutTargets",
+        "RemoveTargets",
+    ),
     "iam": (
         "AttachRolePolicy",
         "CreateOpenIDConnectProvider",
@@ -64,7 +73,17 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     ),
     "scheduler": ("CreateSchedule", "DeleteSchedule", "GetSchedule", "UpdateSchedule"),
     "sns": ("Publish",),
-    "sqs": ("ChangeMessageVisibility", "SendMessage", "SendMessageBatch"),
+    "sqs": (
+        "ChangeMessageVisibility",
+        "CreateQueue",
+        "DeleteQueue",
+        "GetQueueAttributes",
+        "GetQueueUrl",
+        "ListQueueTags",
+        "SendMessage",
+        "SendMessageBatch",
+        "SetQueueAttributes",
+    ),
     "ssm": ("GetParameter",),
 }
 

@@ -4,10 +4,10 @@ The two roles that Karpenter needs where Slicewise installs it: its controller's
 One pair serves every cluster of the account and Region. EKS Pod Identity puts the cluster's name on the
 controller's session as a tag, and Karpenter puts the same name on all it makes (`eks:eks-cluster-name`), so
 each cluster's controller can change its own things only. On Fargate, where Pod Identity does not work, each
-cluster's controller has a role of its own, with that tag and the same policy (slicewise.onboarding.fargate).
+cluster's controller has a role of its own, with that tag and the same policy (slicewise.onboarding.aws).
 
-The actions are those that Karpenter 1.14.1 calls (its pkg/aws/sdk.go), less interruption handling and zonal
-shift, which are not deployed here.
+The actions are those that Karpenter 1.14.1 calls (its pkg/aws/sdk.go), less zonal shift, which is not
+deployed here, and those of interruption handling where no policy may ask for it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from cdk_app.permissions import FARGATE_PODS, FARGATE_PROFILE, RoleNames
+from cdk_app.permissions import CLUSTER_NAME_TAG, FARGATE_PODS, FARGATE_PROFILE, RoleNames
 
 OUR_CLUSTER = "${aws:PrincipalTag/eks-cluster-name}"
 ASKED_FOR_OUR_CLUSTER = {"aws:RequestTag/eks:eks-cluster-name": OUR_CLUSTER}
@@ -64,6 +64,7 @@ class KarpenterRoles(Construct):
         controller_name: str,
         node_name: str,
         fargate_pods_name: str | None = None,
+        interruption_queues: str = "",
     ):
         super().__init__(scope, id)
         self.nodes = iam.Role(
@@ -100,6 +101,7 @@ class KarpenterRoles(Construct):
                 *_instances(),
                 *_instance_profiles(self.nodes.role_arn),
                 *_reading(self.nodes.role_arn),
+                *(_interruptions(interruption_queues) if interruption_queues else ()),
             ],
             roles=[self.controller],
         )
@@ -113,7 +115,12 @@ class KarpenterRoles(Construct):
         if not (controller and nodes):
             return None
         return cls(
-            scope, id, controller_name=controller, node_name=nodes, fargate_pods_name=names.fargate_pods
+            scope,
+            id,
+            controller_name=controller,
+            node_name=nodes,
+            fargate_pods_name=names.fargate_pods,
+            interruption_queues=names.interruptions,
         )
 
 
@@ -247,6 +254,13 @@ def _reading(node_role: str) -> list[iam.PolicyStatement]:
         _allow(["eks:DescribeCluster"], [cluster]),
         _allow(["iam:GetRole"], [node_role]),
     ]
+
+
+def _interruptions(prefix: str) -> list[iam.PolicyStatement]:
+    """Of each cluster's queue, by its tag: a long name of a cluster is cut in the queue's."""
+    queues = f"arn:{cdk.Aws.PARTITION}:sqs:{cdk.Aws.REGION}:{cdk.Aws.ACCOUNT_ID}:{prefix}*"
+    read = ["sqs:GetQueueUrl", "sqs:ReceiveMessage", "sqs:DeleteMessage"]
+    return [_allow(read, [queues], StringEquals={f"aws:ResourceTag/{CLUSTER_NAME_TAG}": OUR_CLUSTER})]
 
 
 def _ec2(kind: str) -> str:

@@ -39,6 +39,7 @@ _CODES = {
     "cloudwatch": "ValidationError",
     "dynamodb": "ValidationException",
     "eks": "InvalidParameterException",
+    "events": "ValidationException",
     "iam": "ValidationError",
     "scheduler": "ValidationException",
     "sns": "InvalidParameter",
@@ -193,6 +194,12 @@ def _message(wanted: Parameters) -> Iterator[str]:
         yield "DelaySeconds: must be from 0 to 900"
 
 
+def _queue(wanted: Parameters) -> Iterator[str]:
+    retention = (wanted.get("Attributes") or {}).get("MessageRetentionPeriod")
+    if retention is not None and not 60 <= int(retention) <= 1_209_600:
+        yield "Attributes.MessageRetentionPeriod: must be from 60 to 1209600"
+
+
 def _messages(wanted: Parameters) -> Iterator[str]:
     entries = wanted.get("Entries") or ()
     for entry in entries:
@@ -305,6 +312,8 @@ def _statistics(wanted: Parameters) -> Iterator[str]:
 
 
 _WORDS: Mapping[tuple[str, str], Callable[[Parameters], Iterator[str]]] = {
+    ("sqs", "CreateQueue"): _queue,
+    ("sqs", "SetQueueAttributes"): _queue,
     ("sqs", "SendMessage"): _message,
     ("sqs", "SendMessageBatch"): _messages,
     ("sns", "Publish"): _notice,

@@ -136,11 +136,11 @@ EXAMPLES: Mapping[str, Example] = {
             name="fargate",
             title="a cluster without a node: Karpenter on Fargate, then GPU nodes, then nothing of it",
             claims=(
-                *("onboarded", "profile-active", "one-subject", "release-values", "gpu-nodes"),
-                *("cleaned-up", "nothing-is-left", "nothing-denied"),
+                *("onboarded", "profile-active", "one-subject", "release-values", "interruption-arrives"),
+                *("gpu-nodes", "cleaned-up", "nothing-is-left", "nothing-denied"),
             ),
             module="fargate",
-            context={"karpenter_on_fargate": "true"},
+            context={"karpenter_on_fargate": "true", "karpenter_interruptions": "true"},
         ),
         Example(
             name="llm-queue",

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from slicewise.kube.labels import POLICY_TAG
 
 from sandbox.aws import network
+from sandbox.aws.cloudtrail.events import spot_interruption
 from sandbox.cluster.samples import node_class
 from sandbox.demo.narrator import Narrator
 from sandbox.demo.steps import wait
@@ -16,6 +17,7 @@ from sandbox.examples.steps import apply, clean_up, pool
 from sandbox.examples.world import CLUSTER, ExampleCluster, World
 
 PROFILE, ROLE = "slicewise-karpenter", f"slicewise-on-fargate-{CLUSTER}"
+EVENTS = f"slicewise-interruptions-{CLUSTER}"
 OF_THE_EXAMPLE = "app=first-slices"
 PODS = 5
 KARPENTER = "/apis/apps/v1/namespaces/kube-system/deployments/karpenter"
@@ -34,6 +36,7 @@ def show(story: Narrator, world: World) -> None:
     _profile(story, world, net)
     _role(story, world)
     _release(story, cluster)
+    _interruption(story, world)
     apply(story, cluster)
     wait(story, lambda: cluster.running(OF_THE_EXAMPLE) == PODS, f"{PODS} pods run")
     n = int(pool(world.example, "shared")["replicas"]["start"])
@@ -82,30 +85,50 @@ def _release(story: Narrator, cluster: ExampleCluster) -> None:
     pod = cluster.kube.get(KARPENTER)["spec"]["template"]["spec"]
     annotations = cluster.kube.get(ACCOUNT)["metadata"]["annotations"]
     role = annotations["eks.amazonaws.com/role-arn"].rpartition("/")[2]
-    requests = pod["containers"][0]["resources"]["requests"]
+    [container] = pod["containers"]
+    requests = container["resources"]["requests"]
+    queue = next(one["value"] for one in container["env"] if one["name"] == "INTERRUPTION_QUEUE")
     story.claim(
         "release-values",
-        "Karpenter's release has the role, asks for what Fargate sells, and needs no CoreDNS",
-        expected=(ROLE, {"cpu": "500m", "memory": "1792Mi"}, "Default", False),
-        observed=(role, requests, pod["dnsPolicy"], pod.get("hostNetwork", False)),
+        "Karpenter's release has the role and the queue, asks for what Fargate sells, and needs no CoreDNS",
+        expected=(ROLE, EVENTS, {"cpu": "500m", "memory": "1792Mi"}, "Default", False),
+        observed=(role, queue, requests, pod["dnsPolicy"], pod.get("hostNetwork", False)),
+    )
+
+
+def _interruption(story: Narrator, world: World) -> None:
+    """From the bus by the rule to the queue: further it is Karpenter's, which has no EC2 here."""
+    aws = world.system.aws
+    sqs = aws.client("sqs")
+    url = sqs.get_queue_url(QueueName=EVENTS)["QueueUrl"]
+    aws.events.send(spot_interruption("i-0123456789abcdef0"))
+    found = [json.loads(one["Body"]) for one in sqs.receive_message(QueueUrl=url).get("Messages", ())]
+    story.claim(
+        "interruption-arrives",
+        "EC2's warning of a spot interruption waits in the cluster's queue",
+        expected=[("EC2 Spot Instance Interruption Warning", "i-0123456789abcdef0")],
+        observed=[(one["detail-type"], one["detail"]["instance-id"]) for one in found],
     )
 
 
 def _offboarded(story: Narrator, world: World, cluster: ExampleCluster) -> None:
     system = world.system
     eks, iam = system.aws.client("eks"), system.aws.client("iam")
+    sqs, events = system.aws.client("sqs"), system.aws.client("events")
     story.saw("an engineer runs: slicewise offboard gpu-1")
     eks.tag_resource(resourceArn=system.arn(CLUSTER), tags={POLICY_TAG: "offboard"})
     wait(story, lambda: system.record(CLUSTER) is None, "it is offboarded")
     story.claim(
         "nothing-is-left",
-        "no profile, access entry, role or OIDC provider of ours is left",
+        "no profile, access entry, role, OIDC provider, queue or rule of ours is left",
         expected=[],
         observed=[
             *eks.list_fargate_profiles(clusterName=CLUSTER)["fargateProfileNames"],
             *eks.list_access_entries(clusterName=CLUSTER)["accessEntries"],
             *(one["RoleName"] for one in iam.list_roles(PathPrefix="/slicewise/")["Roles"]),
             *(one["Arn"] for one in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]),
+            *sqs.list_queues(QueueNamePrefix=EVENTS).get("QueueUrls", ()),
+            *(one["Name"] for one in events.list_rules(NamePrefix=EVENTS)["Rules"]),
         ],
     )
     story.claim(

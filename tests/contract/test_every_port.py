@@ -25,13 +25,15 @@ from slicewise.gateways import (
     state_store,
     usage_store,
 )
-from slicewise.gateways.fargate import ec2, iam
+from slicewise.gateways.karpenter import ec2, eventbridge, iam
+from slicewise.gateways.karpenter import sqs as event_queues
 
 from tests.fakes import metrics as fake_metrics
 from tests.fakes.aws import alarms as fake_alarms
 from tests.fakes.aws import cost_store as fake_cost_store
 from tests.fakes.aws import eks as fake_eks
 from tests.fakes.aws import iam as fake_iam
+from tests.fakes.aws import interruptions as fake_interruptions
 from tests.fakes.aws import notices as fake_notices
 from tests.fakes.aws import queues as fake_queues
 from tests.fakes.aws import schedules as fake_schedules
@@ -46,6 +48,14 @@ SIDES = {
     ports.Alarms: (fake_alarms.FakeAlarms, cloudwatch_alarms.CloudWatchAlarms, ports.NoAlarms),
     ports.CostStore: (fake_cost_store.FakeCostStore, cost_store.CostTable, ports.NoCosts),
     ports.Eks: (fake_eks.FakeEks, eks.EksApi),
+    ports.EventQueues: (
+        *(fake_interruptions.FakeEventQueues, event_queues.SqsEventQueues),
+        ports.NoEventQueues,
+    ),
+    ports.EventRules: (
+        *(fake_interruptions.FakeEventRules, eventbridge.EventBridgeRules),
+        ports.NoEventRules,
+    ),
     ports.Helm: (fake_helm.FakeHelm, helm.HelmCli),
     ports.Iam: (fake_iam.FakeIam, iam.IamApi, ports.NoIam),
     ports.Kubernetes: (fake_kubernetes.FakeKubernetes, kubernetes.KubernetesApi),

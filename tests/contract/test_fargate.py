@@ -7,8 +7,8 @@ import json
 import pytest
 from slicewise.errors import Conflict, Refused
 from slicewise.gateways.eks import EksApi
-from slicewise.gateways.fargate.ec2 import Ec2Api
-from slicewise.gateways.fargate.iam import IamApi
+from slicewise.gateways.karpenter.ec2 import Ec2Api
+from slicewise.gateways.karpenter.iam import IamApi
 from slicewise.model.fargate import FargateProfile, IamRole, OidcProvider
 
 from sandbox.aws.server import Aws
@@ -174,7 +174,7 @@ def test_a_profile_in_a_public_subnet_is_refused(far_side):
     with pytest.raises(Refused, match=far_side.public) as refused:
         far_side.eks.create_fargate_profile("gpu-1", a_profile(far_side, subnets=(far_side.public,)))
 
-    # What a finding is chosen by (slicewise.onboarding.fargate).
+    # What a finding is chosen by (slicewise.onboarding.aws.fargate).
     assert "(InvalidParameterException)" in str(refused.value)
 
 

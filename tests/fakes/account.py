@@ -20,6 +20,7 @@ from tests.fakes.aws.alarms import FakeAlarms
 from tests.fakes.aws.cost_store import FakeCostStore
 from tests.fakes.aws.eks import FakeEks
 from tests.fakes.aws.iam import FakeIam
+from tests.fakes.aws.interruptions import FakeEventQueues, FakeEventRules
 from tests.fakes.aws.notices import FakeNotices
 from tests.fakes.aws.queues import FakePolicies, FakeQueues
 from tests.fakes.aws.schedules import FakeSchedules
@@ -78,6 +79,10 @@ class Account:
         self.eks = FakeEks(HOME, self.calls, self.clock)
         self.iam = FakeIam(HOME.account, self.calls, (settings.fargate_controller_policy,))
         self.subnets = FakeSubnets(self.calls)
+        self.event_queues, self.event_rules = (
+            FakeEventQueues(self.calls, self.clock),
+            FakeEventRules(self.calls),
+        )
         self.sleep = FakeSleepStore(self.calls)
         self.usage = FakeUsageStore(self.calls)
         self.costs = FakeCostStore(self.calls)
@@ -234,6 +239,8 @@ class Account:
             "fargate profiles": self.eks.profiles,
             "roles": self.iam.roles,
             "oidc providers": self.iam.providers,
+            "event queues": self.event_queues.queues,
+            "event rules": self.event_rules.rules,
             "alarms": {name: (alarm.settings, alarm.tags) for name, alarm in self.alarms.kept.items()},
             "modes": {name: cluster.authentication_mode for name, cluster in self.eks.clusters.items()},
             "stages": {
@@ -274,6 +281,8 @@ class Account:
             notices=self.notices,
             iam=self.iam,
             subnets=self.subnets,
+            event_queues=self.event_queues,
+            event_rules=self.event_rules,
         )
         return App(ports, HOME, self._settings, self._default_policy, self.clock)
 

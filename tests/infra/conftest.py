@@ -52,6 +52,7 @@ def full(tmp_path_factory) -> Template:
         "role_prefix": "gpu-eu",
         "install_karpenter": "true",
         "karpenter_on_fargate": "true",
+        "karpenter_interruptions": "true",
         "subnet_ids": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
         "security_group_ids": "sg-0123456789abcdef0",
         "notification_email": "gpu-team@example.com",

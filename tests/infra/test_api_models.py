@@ -12,8 +12,8 @@ from tests.support import functions_aws
 
 # IAM knows the calls for batches by the name of the call for one.
 GRANTED_BY = {"sqs:SendMessageBatch": "sqs:SendMessage"}
-# What others do in a function's name: Lambda's poller and its network interfaces; EKS, IAM and CloudWatch,
-# which tag what they make and take roles that are named to them.
+# What others do in a function's name: Lambda's poller and its network interfaces; EKS, IAM, SQS, EventBridge
+# and CloudWatch, which tag what they make and take roles that are named to them.
 NOT_CALLED = {
     "ec2:AssignPrivateIpAddresses",
     "ec2:CreateNetworkInterface",
@@ -29,8 +29,9 @@ NOT_CALLED = {
     "cloudwatch:ListTagsForResource",
     "cloudwatch:TagResource",
     "sqs:DeleteMessage",
-    "sqs:GetQueueAttributes",
     "sqs:ReceiveMessage",
+    "sqs:TagQueue",
+    "events:TagResource",
 }
 REGIONS = ("eu-west-1", "us-east-1", "cn-north-1", "us-gov-west-1", "il-central-1", "no-such-1")
 

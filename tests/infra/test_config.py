@@ -72,6 +72,10 @@ WRONG = {
         {"node_role": "arn:aws:iam::111122223333:role/x"},
         "pass the name of an IAM role, not its ARN",
     ),
+    "interruption handling without Karpenter": (
+        {"karpenter_interruptions": "true"},
+        "'karpenter_interruptions': pass install_karpenter=true as well",
+    ),
     "Fargate without Karpenter": (
         {"karpenter_on_fargate": "true"},
         "'karpenter_on_fargate': pass install_karpenter=true as well",

@@ -245,6 +245,59 @@ def test_the_role_of_fargates_pods_is_assumed_for_our_profiles_alone(full):
     assert source == f"{EKS}:fargateprofile/*/slicewise-karpenter/*"
 
 
+QUEUES = "arn:<AWS::Partition>:sqs:<AWS::Region>:<AWS::AccountId>:slicewise-interruptions-*"
+RULES = "arn:<AWS::Partition>:events:<AWS::Region>:<AWS::AccountId>:rule/slicewise-interruptions-*"
+
+
+def of_interruptions(full: Template) -> list[dict]:
+    policy = full.one("AWS::IAM::ManagedPolicy", ManagedPolicyName="gpu-eu-installer-interruptions")
+    return [spelt_out(one) for one in policy.properties["PolicyDocument"]["Statement"]]
+
+
+def test_what_interruption_handling_takes_is_granted_only_where_it_is_deployed(template, full, no_fargate):
+    actions = {action for one in of_interruptions(full) for action in as_list(one["Action"])}
+
+    assert {"sqs:CreateQueue", "sqs:DeleteQueue", "events:PutRule", "events:PutTargets"} <= actions
+    elsewhere = {"sqs:GetQueueAttributes"}  # of its own queue of triggers
+    for which in (template, no_fargate):
+        assert not [one for one in actions - elsewhere if which.granted("slicewise-installer", one)]
+    assert no_fargate.statements("slicewise-karpenter-controller")
+    assert not no_fargate.granted("slicewise-karpenter-controller", "sqs:ReceiveMessage")
+
+
+def test_the_installer_changes_queues_and_rules_of_interruptions_by_their_names_alone(full):
+    for statement in of_interruptions(full):
+        assert statement["Resource"] in (QUEUES, RULES)
+
+
+def test_the_installers_rules_match_awss_own_events_and_send_to_those_queues_alone(full):
+    (put,) = full.granted("gpu-eu-installer", "events:PutRule")
+    (target,) = full.granted("gpu-eu-installer", "events:PutTargets")
+
+    assert spelt_out(put["Condition"]) == {
+        "Null": {"events:source": "false"},
+        "ForAllValues:StringEquals": {"events:source": ["aws.ec2", "aws.health"]},
+    }
+    assert spelt_out(target["Condition"]) == {
+        "Null": {"events:TargetArn": "false"},
+        "ForAllValues:ArnLike": {"events:TargetArn": QUEUES},
+    }
+
+
+def test_karpenters_controller_reads_its_own_clusters_queue_alone(full):
+    allowed = [
+        statement
+        for statement in full.statements("gpu-eu-karpenter-controller")
+        if any(action.startswith("sqs:") for action in as_list(statement["Action"]))
+    ]
+
+    [statement] = map(spelt_out, allowed)
+    assert set(statement["Action"]) == {"sqs:GetQueueUrl", "sqs:ReceiveMessage", "sqs:DeleteMessage"}
+    assert statement["Resource"] == QUEUES
+    own = "${aws:PrincipalTag/eks-cluster-name}"
+    assert statement["Condition"] == {"StringEquals": {"aws:ResourceTag/eks-cluster-name": own}}
+
+
 def test_karpenters_controller_changes_only_what_its_own_cluster_made(full):
     own = "${aws:PrincipalTag/eks-cluster-name}"
     for action in ("ec2:TerminateInstances", "ec2:DeleteLaunchTemplate", "iam:DeleteInstanceProfile"):

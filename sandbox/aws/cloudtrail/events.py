@@ -97,6 +97,16 @@ class Events:
         events_backends[self._account.account][self._account.region].put_events([entry])
 
 
+def spot_interruption(instance: str) -> Entry:
+    """What EC2 says two minutes before (EC2 user guide, "Spot Instance interruption notices")."""
+    return {
+        "Source": "aws.ec2",
+        "DetailType": "EC2 Spot Instance Interruption Warning",
+        "Detail": json.dumps({"instance-id": instance, "instance-action": "terminate"}),
+        "Resources": [],
+    }
+
+
 def record(
     event_name: str,
     request: Mapping[str, Any] | None,

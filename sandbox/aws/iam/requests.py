@@ -8,6 +8,7 @@ here is checked on resource "*", so that a scoped grant for it is refused, loudl
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,6 +122,8 @@ _TAGGED_AT_CREATION = {
     ("iam", "CreateRole"): "iam:TagRole",
     ("iam", "CreateOpenIDConnectProvider"): "iam:TagOpenIDConnectProvider",
     ("eks", "CreateFargateProfile"): "eks:TagResource",
+    ("sqs", "CreateQueue"): "sqs:TagQueue",
+    ("events", "PutRule"): "events:TagResource",
 }
 
 
@@ -250,8 +253,31 @@ def _events(call: Call) -> list[str]:
     if call.operation == "PutEvents":
         buses = {entry.get("EventBusName") or "default" for entry in call.parameters.get("Entries", [])}
         return [call.arn(f"event-bus/{bus.split('/')[-1]}") for bus in sorted(buses)]
+    if arn := call.parameters.get("ResourceARN"):
+        return [arn]
     name = call.parameters.get("Name") or call.parameters.get("Rule")
     return [call.arn(f"rule/{name}")] if name else []
+
+
+def _events_context(call: Call) -> ContextValues:
+    """After the EventBridge user guide, "Using IAM policy conditions"."""
+    wanted, context = call.parameters, ContextValues()
+    pattern = json.loads(wanted.get("EventPattern") or "{}")
+    for key in ("source", "detail-type"):
+        if values := pattern.get(key):
+            context[f"events:{key}"] = [str(value) for value in values]
+    if targets := wanted.get("Targets"):
+        context["events:TargetArn"] = [target["Arn"] for target in targets]
+    if tags := wanted.get("Tags"):
+        context |= _requested(tags)
+    return context
+
+
+def _requested(tags: list[dict[str, str]]) -> ContextValues:
+    return {
+        "aws:TagKeys": [tag["Key"] for tag in tags],
+        **{f"aws:RequestTag/{tag['Key']}": [tag["Value"]] for tag in tags},
+    }
 
 
 def _logs(call: Call) -> list[str]:
@@ -292,8 +318,7 @@ def _iam_context(call: Call) -> ContextValues:
     if policy := wanted.get("PolicyArn"):
         context["iam:PolicyARN"] = [policy]
     if isinstance(tags := wanted.get("Tags"), list):
-        context["aws:TagKeys"] = [tag["Key"] for tag in tags]
-        context |= {f"aws:RequestTag/{tag['Key']}": [tag["Value"]] for tag in tags}
+        context |= _requested(tags)
     found: Any = _role(call, wanted["RoleName"]) if wanted.get("RoleName") else None
     if arn := wanted.get("OpenIDConnectProviderArn"):
         found = iam_backends[call.account]["aws"].open_id_providers.get(arn)
@@ -340,6 +365,8 @@ def _context(call: Call) -> ContextValues:
         context |= _eks_context(call)
     if call.service == "iam":
         context |= _iam_context(call)
+    if call.service == "events":
+        context |= _events_context(call)
     return context
 
 

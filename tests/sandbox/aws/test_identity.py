@@ -66,6 +66,32 @@ GRANTS = [
         "Resource": f"arn:aws:iam::{ACCOUNT}:role/karpenter",
         "Condition": {"StringEquals": {"iam:PassedToService": "pods.eks.amazonaws.com"}},
     },
+    # As the installer has it for interruptions.
+    {
+        "Effect": "Allow",
+        "Action": "events:PutRule",
+        "Resource": arn("events", "rule/own-*"),
+        "Condition": {
+            "Null": {"events:source": "false"},
+            "ForAllValues:StringEquals": {"events:source": ["aws.ec2", "aws.health"]},
+        },
+    },
+    {
+        "Effect": "Allow",
+        "Action": "events:PutTargets",
+        "Resource": arn("events", "rule/own-*"),
+        "Condition": {
+            "Null": {"events:TargetArn": "false"},
+            "ForAllValues:ArnLike": {"events:TargetArn": arn("sqs", "own*")},
+        },
+    },
+    {
+        "Effect": "Allow",
+        "Action": "events:TagResource",
+        "Resource": arn("events", "rule/own-*"),
+        "Condition": {"ForAllValues:StringEquals": {"aws:TagKeys": ["ours"]}},
+    },
+    {"Effect": "Allow", "Action": "sqs:CreateQueue", "Resource": arn("sqs", "own-*")},
     {"Effect": "Allow", "Action": "cloudwatch:*", "Resource": "*"},
     {"Effect": "Deny", "Action": "cloudwatch:DeleteAlarms", "Resource": arn("cloudwatch", "alarm:precious")},
     {
@@ -135,7 +161,19 @@ def policy(name: str) -> dict[str, Any]:
     return {**ENTRY, "policyArn": POLICY_ARN + name, "accessScope": {"type": "cluster"}}
 
 
+def rule(source: str = "aws.ec2", **more: Any) -> dict[str, Any]:
+    return {"Name": "own-rule", "EventPattern": json.dumps({"source": [source]}), **more}
+
+
 ALLOWED = {
+    "a rule of a source that is named": ("events", "put_rule", rule()),
+    "a rule with a tag that is named": ("events", "put_rule", rule(Tags=[{"Key": "ours", "Value": "x"}])),
+    "a target that is named": (
+        "events",
+        "put_targets",
+        {"Rule": "own-rule", "Targets": [{"Id": "1", "Arn": arn("sqs", "own")}]},
+    ),
+    "a queue without a tag": ("sqs", "create_queue", {"QueueName": "own-plain"}),
     "own table": ("dynamodb", "put_item", put("own")),
     "own transaction": ("dynamodb", "transact_write_items", {"TransactItems": [{"Put": put("own")}]}),
     "own queue": ("sqs", "send_message", {"QueueUrl": queue_url("own"), "MessageBody": "{}"}),
@@ -168,6 +206,23 @@ ALLOWED = {
     "an alarm that does nothing": ("cloudwatch", "put_metric_alarm", ALARM),
 }
 DENIED = {
+    "a rule of another source": ("events", "put_rule", rule("aws.s3")),
+    "a rule of no source": (
+        "events",
+        "put_rule",
+        {"Name": "own-rule", "ScheduleExpression": "rate(1 minute)"},
+    ),
+    "a rule of another name": ("events", "put_rule", {**rule(), "Name": "other"}),
+    "a rule with another tag": ("events", "put_rule", rule(Tags=[{"Key": "theirs", "Value": "x"}])),
+    "another target beside one that is named": (
+        "events",
+        "put_targets",
+        {
+            "Rule": "own-rule",
+            "Targets": [{"Id": "1", "Arn": arn("sqs", "own")}, {"Id": "2", "Arn": arn("sqs", "other")}],
+        },
+    ),
+    "a queue with a tag": ("sqs", "create_queue", {"QueueName": "own-tagged", "tags": {"a": "b"}}),
     "other table": ("dynamodb", "put_item", put("other")),
     "other action on own table": ("dynamodb", "delete_item", {"TableName": "own", "Key": {"pk": {"S": "a"}}}),
     "one foreign item in a transaction": (

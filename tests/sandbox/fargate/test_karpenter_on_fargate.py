@@ -1,5 +1,6 @@
 """
-A deployment that may put Karpenter on Fargate: a cluster without a node gets GPU nodes, and is offboarded.
+A deployment that may put Karpenter on Fargate and have it handle interruptions: a cluster without a node gets
+GPU nodes, and is offboarded.
 
 IAM is enforced: whatever the installer does beyond its grants fails here. That a pod runs on Fargate is not
 shown: no stand-in plays it.
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from sandbox.aws import network
+from sandbox.aws.cloudtrail.events import spot_interruption
 from sandbox.cluster.samples import node_class
 from sandbox.system import Cluster, System
 from tests.sandbox import rights
@@ -34,9 +36,10 @@ pytestmark = pytest.mark.sandbox
 
 NAME, POLICY = "fargate", "on-fargate"
 ROLE = f"slicewise-on-fargate-{NAME}"
+EVENTS = f"slicewise-interruptions-{NAME}"
 ON_FARGATE = {
     "pools": {"shared": shared(4)},
-    "karpenter": {"install": True, "on": "fargate"},
+    "karpenter": {"install": True, "on": "fargate", "interruptions": True},
     "consolidation": {"policy": "WhenEmpty", "after": "1s"},
     "nodeClass": {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "default", "create": False},
 }
@@ -52,7 +55,11 @@ def system(tmp_path_factory):
     with System.start(
         folder,
         account=next(ACCOUNTS),
-        context={"policies": str(folder / "policies"), "karpenter_on_fargate": "true"},
+        context={
+            "policies": str(folder / "policies"),
+            "karpenter_on_fargate": "true",
+            "karpenter_interruptions": "true",
+        },
         creating_seconds=1,
         delay_share=0.2,
     ) as running_system:
@@ -154,6 +161,45 @@ def test_by_its_charts_own_values_karpenter_never_runs_on_a_node_that_it_started
     assert terms == [{"matchExpressions": [{"key": "karpenter.sh/nodepool", "operator": "DoesNotExist"}]}]
 
 
+def queue(system: System) -> tuple[str, dict]:
+    """Its URL and attributes."""
+    sqs = system.aws.client("sqs")
+    url = sqs.get_queue_url(QueueName=EVENTS)["QueueUrl"]
+    return url, sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+
+
+def test_the_chart_hands_karpenter_the_queues_name(cluster):
+    deployment = cluster.kube.get("/apis/apps/v1/namespaces/kube-system/deployments/karpenter")
+
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    assert {one["name"]: one.get("value") for one in container["env"]}["INTERRUPTION_QUEUE"] == EVENTS
+
+
+def test_an_interruption_waits_in_the_queue_and_no_other_event_does(system, cluster):
+    url, attributes = queue(system)
+    others = {"Source": "aws.s3", "DetailType": "Object Created", "Detail": "{}", "Resources": []}
+
+    system.aws.events.send(others)
+    system.aws.events.send(spot_interruption("i-0123456789abcdef0"))
+
+    assert (attributes["MessageRetentionPeriod"], attributes["SqsManagedSseEnabled"]) == ("300", "true")
+    [message] = system.aws.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    event = json.loads(message["Body"])
+    assert event["detail-type"] == "EC2 Spot Instance Interruption Warning"
+    assert event["detail"]["instance-id"] == "i-0123456789abcdef0"
+
+
+def test_a_queue_that_was_edited_is_as_it_was_after_the_next_reconcile(system, cluster):
+    url, before = queue(system)
+    edited = {"MessageRetentionPeriod": "3600"}
+    system.aws.client("sqs").set_queue_attributes(QueueUrl=url, Attributes=edited)
+
+    assert system.slicewise("onboard", NAME).returncode == 0
+
+    eventually(lambda: queue(system)[1]["MessageRetentionPeriod"] == "300", lambda: system.record(NAME))
+    assert queue(system)[1]["Policy"] == before["Policy"]
+
+
 def test_pods_get_gpu_nodes(system, cluster):
     cluster.kube.apply(asking_pods("first", 5, "shared"))
 
@@ -169,6 +215,13 @@ def test_a_cluster_with_a_profile_cannot_be_deleted(system, cluster):
         eks.delete_cluster(name=NAME)
 
 
+def test_offboarding_leaves_no_queue_and_no_rule(system, offboarded):
+    prefix = "slicewise-interruptions-"
+
+    assert not system.aws.client("sqs").list_queues(QueueNamePrefix=prefix).get("QueueUrls")
+    assert system.aws.client("events").list_rules(NamePrefix=prefix)["Rules"] == []
+
+
 def test_offboarding_leaves_nothing_in_eks_nor_in_iam(system, offboarded):
     eks, iam = system.aws.client("eks"), system.aws.client("iam")
 
@@ -182,10 +235,18 @@ def test_offboarding_leaves_nothing_in_eks_nor_in_iam(system, offboarded):
     assert not offboarded.kube.serves("karpenter.sh/v1", "NodePool")
 
 
-def test_no_call_was_denied_and_no_right_for_fargate_was_unused(system, offboarded):
+def test_no_call_was_denied_and_no_right_for_fargate_and_interruptions_was_unused(system, offboarded):
     assert rights.denied(system) == []
     assert rights.forbidden(system) == []
-    place = ("Fargate", "fargate", "OpenID", "Role", "DescribeRouteTables", "DescribeSubnets")
+    place = (
+        "Fargate",
+        "fargate",
+        "OpenID",
+        "Role",
+        "DescribeRouteTables",
+        "DescribeSubnets",
+        "interruptions",
+    )
     unused = [
         grant
         for grant in system.aws.iam.unused_grants(INSTALLER)

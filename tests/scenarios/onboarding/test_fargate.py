@@ -10,7 +10,7 @@ from slicewise.kube.labels import CLUSTER_TAG, POLICY_TAG
 from slicewise.kube.ref import Ref
 from slicewise.model.cluster import OFFBOARD
 from slicewise.model.fargate import FargateProfile, IamRole, OidcProvider
-from slicewise.onboarding import fargate
+from slicewise.onboarding.aws import fargate
 from slicewise.planning.outcome import Stage
 from slicewise.trigger import Trigger
 

@@ -72,7 +72,7 @@ def test_every_field_is_explained_by_its_path(entry, capsys):
         ("replicas.start", ["pools.*.replicas.start"]),
         ("classes[1]", ["pools.*.classes"]),
         ("offHours.kinds[0].group", ["offHours.kinds[].group"]),
-        ("karpenter", ["karpenter.install", "karpenter.on"]),
+        ("karpenter", ["karpenter.install", "karpenter.on", "karpenter.interruptions"]),
         ("timeZone", ["consolidation.businessHours.timeZone", "offHours.timeZone"]),
     ],
 )

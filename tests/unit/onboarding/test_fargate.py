@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from slicewise.model.fargate import FargateAccess, IamRole
-from slicewise.onboarding import fargate, manifests
+from slicewise.onboarding import manifests
+from slicewise.onboarding.aws import fargate, owned
 from slicewise.policy.model import parse
 
 from cdk_app import permissions
@@ -15,12 +16,12 @@ POOLS = f"pools: {builders.DEFAULT_POOLS}\n"
 
 
 def test_a_role_is_named_after_its_cluster():
-    assert fargate.role_name(PREFIX, "gpu-1") == "slicewise-on-fargate-gpu-1"
+    assert owned.name_for(PREFIX, "gpu-1") == "slicewise-on-fargate-gpu-1"
 
 
 @pytest.mark.parametrize("prefix", [PREFIX, "x" * 43 + "-on-fargate-"])
 def test_names_too_long_for_iam_are_cut_and_still_differ(prefix):
-    names = {fargate.role_name(prefix, "c" * 98 + end) for end in ("-1", "-2")}
+    names = {owned.name_for(prefix, "c" * 98 + end) for end in ("-1", "-2")}
 
     assert len(names) == 2
     for name in names:
@@ -30,12 +31,12 @@ def test_names_too_long_for_iam_are_cut_and_still_differ(prefix):
 def test_a_name_that_fits_just_so_is_kept():
     cluster = "c" * (64 - len(PREFIX))
 
-    assert fargate.role_name(PREFIX, cluster) == PREFIX + cluster
+    assert owned.name_for(PREFIX, cluster) == PREFIX + cluster
 
 
 def test_the_deployment_grants_the_names_that_the_runtime_uses():
     assert permissions.FARGATE_PROFILE == fargate.PROFILE
-    assert permissions.CLUSTER_NAME_TAG == fargate.CLUSTER_NAME_TAG
+    assert permissions.CLUSTER_NAME_TAG == owned.CLUSTER_NAME_TAG
     wanted = fargate.role(builders.cluster(issuer="https://issuer/id/1"), builders.settings())
     assert wanted.path == f"/{permissions.ROLE_PATH}/"
 

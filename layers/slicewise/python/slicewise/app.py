@@ -22,8 +22,10 @@ from slicewise.fleet.sweep import DelayedTrigger, sweep
 from slicewise.gateways import botocore_clients, eks
 from slicewise.gateways.cloudwatch_alarms import CloudWatchAlarms
 from slicewise.gateways.cost_store import CostTable
-from slicewise.gateways.fargate.ec2 import Ec2Api
-from slicewise.gateways.fargate.iam import IamApi
+from slicewise.gateways.karpenter.ec2 import Ec2Api
+from slicewise.gateways.karpenter.eventbridge import EventBridgeRules
+from slicewise.gateways.karpenter.iam import IamApi
+from slicewise.gateways.karpenter.sqs import SqsEventQueues
 from slicewise.gateways.kubernetes import MOST_AT_ONCE, KubernetesApi
 from slicewise.gateways.scheduler import EventBridgeSchedules
 from slicewise.gateways.sleep_store import SleepTable
@@ -358,6 +360,8 @@ def _ports(environ: Mapping[str, str], session: Session, region: str, charts: It
         notices=SnsNotices(_required(environ, "NOTICES_TOPIC_ARN"), session, region),
         iam=IamApi(session, region),
         subnets=Ec2Api(session, region),
+        event_queues=SqsEventQueues(session, region),
+        event_rules=EventBridgeRules(session, region),
     )
 
 
@@ -381,6 +385,7 @@ def _settings(environ: Mapping[str, str]) -> Settings:
         fargate_pod_role=environ.get("FARGATE_POD_ROLE_ARN", ""),
         fargate_controller_role_prefix=environ.get("FARGATE_CONTROLLER_ROLE_PREFIX", ""),
         fargate_controller_policy=environ.get("FARGATE_CONTROLLER_POLICY_ARN", ""),
+        may_handle_interruptions=bool(environ.get("KARPENTER_INTERRUPTIONS")),
     )
 
 

@@ -16,6 +16,7 @@ from slicewise.kube.ref import Object, Ref
 from slicewise.model.cluster import AccessEntry, Alarm, EksCluster, Release, Series
 from slicewise.model.costs import CostDay
 from slicewise.model.fargate import FargateProfile, IamRole, OidcProvider
+from slicewise.model.interruptions import EventQueue, EventRule
 from slicewise.model.opening import Opening
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.model.usage import Page
@@ -209,6 +210,73 @@ class Subnets(Protocol):
 
     def public(self, vpc: str, subnets: Iterable[str]) -> frozenset[str]:
         """Of these, which have a route to an internet gateway, of their own or by the VPC's main table."""
+
+
+class EventQueues(Protocol):
+    """Standard SQS queues of one account and Region, by their names."""
+
+    def queue(self, name: str) -> EventQueue | None: ...
+
+    def create_queue(self, queue: EventQueue) -> None:
+        """
+        One of that name with the same attributes is fine. Conflict where they differ, or where one of that
+        name was deleted less than a minute ago.
+        """
+
+    def set_queue(self, queue: EventQueue) -> None:
+        """All but its tags. Conflict where there is no such queue."""
+
+    def delete_queue(self, name: str) -> None:
+        """With the messages in it; already deleted is fine."""
+
+
+class EventRules(Protocol):
+    """EventBridge rules on the default bus of one account and Region, by their names."""
+
+    def rule(self, name: str) -> EventRule | None: ...
+
+    def put_rule(self, rule: EventRule) -> None:
+        """
+        Its pattern and state, in place of what is there; the targets of one that is there stay, and its tags.
+        """
+
+    def put_target(self, name: str, target: str) -> None:
+        """To a rule, by the target's ARN. Conflict where there is no such rule."""
+
+    def delete_rule(self, name: str) -> None:
+        """With its targets; already deleted is fine."""
+
+
+class NoEventQueues:
+    """Implements EventQueues where nothing asks for it: nothing is there, and nothing is made."""
+
+    def queue(self, name: str) -> EventQueue | None:
+        return None
+
+    def create_queue(self, queue: EventQueue) -> None:
+        pass
+
+    def set_queue(self, queue: EventQueue) -> None:
+        pass
+
+    def delete_queue(self, name: str) -> None:
+        pass
+
+
+class NoEventRules:
+    """Implements EventRules likewise."""
+
+    def rule(self, name: str) -> EventRule | None:
+        return None
+
+    def put_rule(self, rule: EventRule) -> None:
+        pass
+
+    def put_target(self, name: str, target: str) -> None:
+        pass
+
+    def delete_rule(self, name: str) -> None:
+        pass
 
 
 class NoIam:
@@ -576,3 +644,5 @@ class Ports:
     notices: Notices = field(kw_only=True)
     iam: Iam = field(default_factory=NoIam, kw_only=True)
     subnets: Subnets = field(default_factory=NoSubnets, kw_only=True)
+    event_queues: EventQueues = field(default_factory=NoEventQueues, kw_only=True)
+    event_rules: EventRules = field(default_factory=NoEventRules, kw_only=True)

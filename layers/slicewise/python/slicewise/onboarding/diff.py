@@ -28,9 +28,9 @@ from slicewise.kube.objects import annotations_of, first_difference, is_ours, la
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import ClusterContents
 from slicewise.model.fargate import FargateAccess
+from slicewise.model.interruptions import InterruptionEvents
 from slicewise.onboarding import (
     admission,
-    fargate,
     karpenter,
     manifests,
     own_kinds,
@@ -39,6 +39,7 @@ from slicewise.onboarding import (
     time_slice,
     versions,
 )
+from slicewise.onboarding.aws import fargate, interruptions
 from slicewise.onboarding.observation import Chart, Inside, Settings, live
 from slicewise.onboarding.operator import release as operator_release
 from slicewise.onboarding.pools import desired as desired_pools
@@ -179,6 +180,7 @@ def _releases(inside: Inside, settings: Settings, now: datetime) -> Difference:
     policy, contents = inside.policy, inside.contents
     ours = karpenter.is_ours(contents, policy)
     parts = _karpenter(inside, settings, now) if ours else []
+    parts = _with_interruptions(inside, parts, ours)
     parts.append(operator_release.difference(contents, policy, settings, now))
     return Difference(
         tuple(action for part in parts for action in part.actions),
@@ -188,6 +190,15 @@ def _releases(inside: Inside, settings: Settings, now: datetime) -> Difference:
             default=(None, ""),
         ),
     )
+
+
+def _with_interruptions(inside: Inside, parts: list[Difference], is_ours: bool) -> list[Difference]:
+    """The queue comes before the chart that names it, and goes after it."""
+    cluster, found = inside.cluster, inside.interruptions or InterruptionEvents()
+    if is_ours and inside.policy.handles_interruptions:
+        return [Difference(tuple(interruptions.made(cluster, found)), ()), *parts]
+    release = manifests.find_release(inside.contents.releases, manifests.KARPENTER, rbac.KARPENTER_NAMESPACE)
+    return [*parts, Difference(tuple(interruptions.dropped(cluster, found, release)), ())]
 
 
 def _karpenter(inside: Inside, settings: Settings, now: datetime) -> list[Difference]:
@@ -213,10 +224,11 @@ def _karpenter(inside: Inside, settings: Settings, now: datetime) -> list[Differ
 
 def _karpenter_access(inside: Inside, settings: Settings) -> tuple[Difference, dict[str, Any]]:
     """What its pods run on and by which role; and the chart's values that go with it."""
-    cluster = inside.cluster
-    if inside.policy.is_on_fargate:
+    cluster, policy = inside.cluster, inside.policy
+    queue = interruptions.name_of(cluster.name) if policy.handles_interruptions else ""
+    if policy.is_on_fargate:
         role = fargate.role(cluster, settings).arn
-        values = manifests.karpenter_on_fargate_values(cluster, role)
+        values = manifests.karpenter_on_fargate_values(cluster, role, queue)
         return fargate.difference(cluster, inside.fargate or FargateAccess(), settings), values
     actions: list[Action] = []
     if manifests.POD_IDENTITY_ADDON not in inside.addons:
@@ -225,7 +237,7 @@ def _karpenter_access(inside: Inside, settings: Settings) -> tuple[Difference, d
     if f"{rbac.KARPENTER_NAMESPACE}/{account}" not in inside.pod_identities:
         role, why = settings.karpenter_controller_role, "Karpenter starts and ends machines with it"
         actions.append(PutPodIdentity(rbac.KARPENTER_NAMESPACE, account, role, why))
-    return Difference(tuple(actions), ()), manifests.karpenter_values(cluster)
+    return Difference(tuple(actions), ()), manifests.karpenter_values(cluster, queue)
 
 
 # NodeClass, NodePools and NodeOverlays

@@ -9,6 +9,7 @@ from slicewise.kube import objects
 from slicewise.kube.objects import created_at, status
 from slicewise.model.cluster import ClusterContents
 from slicewise.onboarding import manifests, rbac, versions
+from slicewise.onboarding.aws import interruptions
 from slicewise.onboarding.helm.operator_values import is_marked
 from slicewise.onboarding.observation import Settings
 from slicewise.planning.outcome import Finding
@@ -82,7 +83,7 @@ def findings(contents: ClusterContents, policy: Policy, settings: Settings) -> l
                 f"Install Karpenter {versions.shown(KARPENTER_OLDEST)} or later, {install}",
             )
         ]
-    found = []
+    found = list(interruptions.of_another_karpenter(policy))
     if contents.karpenter is None:
         found.append(
             Finding(

@@ -130,13 +130,13 @@ def operator_values(
     }
 
 
-def karpenter_on_fargate_values(cluster: EksCluster, role_arn: str) -> dict[str, Any]:
+def karpenter_on_fargate_values(cluster: EksCluster, role_arn: str, queue: str = "") -> dict[str, Any]:
     """
     Fargate sells each pod half a processor with 2 GB at least from 1 GiB on, of which 256 MiB are kubelet's
     (EKS user guide, "Understand Fargate Pod configuration details"): asked for is all that is paid for.
     """
     memory = "1792Mi"
-    values = karpenter_values(cluster)
+    values = karpenter_values(cluster, queue)
     return values | {
         "serviceAccount": {
             **values["serviceAccount"],
@@ -153,12 +153,17 @@ def karpenter_on_fargate_values(cluster: EksCluster, role_arn: str) -> dict[str,
     }
 
 
-def karpenter_values(cluster: EksCluster) -> dict[str, Any]:
+def karpenter_values(cluster: EksCluster, queue: str = "") -> dict[str, Any]:
+    """
+    Args:
+        queue: Name of the SQS queue from which Karpenter learns of interruptions; empty where it does not.
+    """
+    settings = {"clusterName": cluster.name, "featureGates": {"nodeOverlay": True}}
     return {
         MARK: {"adopted": False},
         "replicas": 2,
         "serviceAccount": {"name": KARPENTER_SERVICE_ACCOUNT},  # its role comes by EKS Pod Identity
-        "settings": {"clusterName": cluster.name, "featureGates": {"nodeOverlay": True}},
+        "settings": settings | ({"interruptionQueue": queue} if queue else {}),
         "controller": {
             "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "1Gi"}}
         },

@@ -13,6 +13,7 @@ from slicewise.kube.labels import PREFIX
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import AccessEntry, ClusterContents, EksCluster, Release
 from slicewise.model.fargate import FargateAccess
+from slicewise.model.interruptions import InterruptionEvents
 from slicewise.planning.record import Record
 from slicewise.policy.model import Policy
 
@@ -63,6 +64,7 @@ class Settings:
             deployment may not put Karpenter on Fargate.
         fargate_controller_role_prefix: Begins the names of the roles that we make for it, one a cluster.
         fargate_controller_policy: ARN of what such a role may do: attached, and its permissions boundary.
+        may_handle_interruptions: This deployment has the rights for queues and rules of interruptions.
     """
 
     installer_role: str
@@ -76,6 +78,7 @@ class Settings:
     fargate_pod_role: str = ""
     fargate_controller_role_prefix: str = ""
     fargate_controller_policy: str = ""
+    may_handle_interruptions: bool = False
 
     @property
     def charts(self) -> tuple[Chart, ...]:
@@ -88,6 +91,10 @@ class Settings:
     @property
     def can_run_on_fargate(self) -> bool:
         return self.can_install_karpenter and bool(self.fargate_pod_role)
+
+    @property
+    def can_handle_interruptions(self) -> bool:
+        return self.can_install_karpenter and self.may_handle_interruptions
 
     def node_role_arn(self, cluster: EksCluster) -> str:
         return f"arn:{cluster.partition}:iam::{cluster.account}:role/{self.karpenter_node_role}"
@@ -149,6 +156,8 @@ class Observation:
         remains: What there is of ours, where the cluster is to be offboarded.
         fargate: What Karpenter has on Fargate; read only where this deployment may put it there, and the
             policy installs it, the cluster is offboarded, or it is deleted.
+        interruptions: What its interruption handling has; read in the same cases, where this deployment has
+            the rights for it.
     """
 
     cluster: EksCluster | None
@@ -166,6 +175,7 @@ class Observation:
     forced: bool = False
     remains: Remains | None = None
     fargate: FargateAccess | None = None
+    interruptions: InterruptionEvents | None = None
 
     def is_admin(self, principal: str) -> bool:
         entry = self.entries.get(principal)
@@ -178,7 +188,7 @@ class Inside:
     A cluster that a policy asks for and that was read: what its difference from the policy rests on.
 
     Attributes:
-        entries, addons, pod_identities, fargate: As in Observation.
+        entries, addons, pod_identities, fargate, interruptions: As in Observation.
     """
 
     cluster: EksCluster
@@ -188,6 +198,7 @@ class Inside:
     addons: frozenset[str] = frozenset()
     pod_identities: Mapping[str, str] = field(default_factory=dict)
     fargate: FargateAccess | None = None
+    interruptions: InterruptionEvents | None = None
 
 
 def live(contents: ClusterContents, ref: Ref) -> Object | None:

@@ -31,7 +31,9 @@ from slicewise.kube.objects import is_ours
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.cluster import AccessEntry, ClusterContents, EksCluster, KarpenterInstall, Release
 from slicewise.model.fargate import FargateAccess
-from slicewise.onboarding import fargate_observe, manifests, own_kinds, preflight, rbac
+from slicewise.model.interruptions import InterruptionEvents
+from slicewise.onboarding import manifests, own_kinds, preflight, rbac
+from slicewise.onboarding.aws import fargate_observe, interruptions
 from slicewise.onboarding.helm.operator_values import is_marked
 from slicewise.onboarding.manifests import observed_refs
 from slicewise.onboarding.observation import (
@@ -80,7 +82,7 @@ def observe(
     cluster, paused = ports.eks.describe(trigger.name), ports.store.paused(trigger.cluster)
     known: dict[str, Any] = {"record": record, "paused": paused, "forced": trigger.forced}
     if cluster is None:
-        return Observation(None, **known, fargate=_of_deleted(trigger, record, ports, settings))
+        return Observation(None, **known, **_of_deleted(trigger, record, ports, settings))
     known["policy_name"] = name = cluster.policy_name(default_policy)
     try:
         policy = known["policy"] = _policy(name, ports, waits and not (paused or cluster.offboards))
@@ -110,13 +112,22 @@ def observe(
     return Observation(cluster, **known)
 
 
-def _of_deleted(
-    trigger: Trigger, record: Record | None, ports: Ports, settings: Settings
-) -> FargateAccess | None:
+def _of_deleted(trigger: Trigger, record: Record | None, ports: Ports, settings: Settings) -> dict[str, Any]:
     """What outlives a cluster of ours; of others that are deleted nothing is asked."""
-    if record is None or not settings.can_run_on_fargate:
+    if record is None:
+        return {}
+    on_fargate: FargateAccess | None = None
+    if settings.can_run_on_fargate:
+        on_fargate = fargate_observe.of_deleted(trigger.name, ports, settings)
+    return {"fargate": on_fargate, "interruptions": interruptions_of(trigger.name, ports, settings)}
+
+
+def interruptions_of(cluster: str, ports: Ports, settings: Settings) -> InterruptionEvents | None:
+    """By the cluster's name; None where this deployment may not read it."""
+    if not settings.can_handle_interruptions:
         return None
-    return fargate_observe.of_deleted(trigger.name, ports, settings)
+    name = interruptions.name_of(cluster)
+    return InterruptionEvents(ports.event_queues.queue(name), ports.event_rules.rule(name))
 
 
 def _policy(name: str | None, ports: Ports, waits: bool) -> Policy | None:
@@ -152,7 +163,11 @@ def _at_eks(cluster: EksCluster, policy: Policy, ports: Ports, settings: Setting
     if not karpenter:
         return {"entries": entries}
     role = ports.eks.pod_identity(cluster.name, "kube-system", "karpenter")
-    found = {"entries": entries, "pod_identities": {"kube-system/karpenter": role} if role else {}}
+    found: dict[str, Any] = {
+        "entries": entries,
+        "pod_identities": {"kube-system/karpenter": role} if role else {},
+        "interruptions": interruptions_of(cluster.name, ports, settings),
+    }
     if settings.can_run_on_fargate:
         found["fargate"] = fargate_observe.observe(cluster, ports, settings, policy)
     return found if policy.is_on_fargate else found | {"addons": ports.eks.addons(cluster.name)}

@@ -7,7 +7,8 @@ Onboarding's share of offboarding: what is ours is removed, in an order that str
 2. As cluster admin: NodeOverlays, NodePools (closed ones without NodeClaims only), GPU Operator if it is ours
    and no GPU of others rests on it, its configuration, the access entries of the others, admission policies
    and roles. A Karpenter that we put on Fargate, once nothing is left that it serves; then its Fargate
-   profile, its role and the OIDC provider, unless other roles trust that.
+   profile, its role and the OIDC provider, unless other roles trust that. Its queue and rule of interruptions
+   once no Karpenter is left to read them, wherever it ran.
 3. The installer's access entry, and then what the table knows of the cluster.
 
 Nothing of it is recorded: each reconcile reads what is still there. The last thing to be deleted is the
@@ -33,7 +34,8 @@ from slicewise.kube.objects import (
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.capabilities import OFF_HOURS, TUNING
 from slicewise.model.cluster import Release
-from slicewise.onboarding import fargate, manifests, rbac
+from slicewise.onboarding import manifests, rbac
+from slicewise.onboarding.aws import fargate, interruptions
 from slicewise.onboarding.helm.operator_values import is_joined, is_marked
 from slicewise.onboarding.observation import Observation, ObserveFailure, Remains, Settings, live
 from slicewise.onboarding.operator.release import is_theirs
@@ -86,7 +88,7 @@ def plan(observation: Observation, settings: Settings, now: datetime) -> Plan:
         return _others_first(observation, settings, waits_for, now)
     if settings.installer_role not in observation.entries and not remains.is_preview:
         # A Karpenter that stayed for others may go now: a person says when.
-        is_again = observation.forced and _is_on_fargate(observation)
+        is_again = observation.forced and (_is_on_fargate(observation) or _has_interruptions(observation))
         return _let_in_again(settings) if is_again else _ended(observation, settings)
     if remains.node_pools is None:
         return _not_seen(observation, settings, now)
@@ -196,7 +198,7 @@ def _wait(observation: Observation, now: datetime) -> timedelta:
 
 
 def _let_in_again(settings: Settings) -> Plan:
-    why = "Karpenter's place on Fargate is ours still"
+    why = "what Karpenter has in AWS is ours still"
     entry = PutAccessEntry(settings.installer_role, (rbac.INSTALLER_GROUP,), why)
     return Plan(Outcome(Stage.OFFBOARDING, f"{_WHY}: {why}", requeue_after=_POLL), (entry,))
 
@@ -257,6 +259,7 @@ def _taken_away(observation: Observation, settings: Settings, now: datetime) -> 
     things = (item for item in ours if not _is_right(item) and item["kind"] != "ConfigMap")
     yield from (_delete(item) for item in things if ref_of(item) not in stays and not _is_doubtful(item))
     yield from _karpenter_goes(observation, settings)
+    yield from _interruptions_go(observation)
     contents, release = remains.contents, _operator(remains)
     if contents and release and is_joined(release):
         yield from give_back(contents, remains.revisions, settings, now).actions
@@ -296,6 +299,27 @@ def _karpenter_goes(observation: Observation, settings: Settings) -> Iterator[Ac
         if principal in observation.entries:
             yield DeleteAccessEntry(principal, _WHY)
     yield from fargate.taken_away(cluster.arn, access, _WHY)
+
+
+def _interruptions_go(observation: Observation) -> Iterator[Action]:
+    """After the Karpenter that reads them: where one stays, so do they."""
+    cluster, found = observation.cluster, observation.interruptions
+    if cluster and found and not _keeps_karpenter(observation):
+        yield from interruptions.taken_away(cluster.arn, found, _WHY)
+
+
+def _keeps_karpenter(observation: Observation) -> bool:
+    """Whether one is there; for a preview, whether one stays."""
+    remains = observation.remains or Remains()
+    releases = remains.contents.releases if remains.contents else ()
+    is_there = manifests.find_release(releases, manifests.KARPENTER, rbac.KARPENTER_NAMESPACE) is not None
+    goes = remains.is_preview and _is_on_fargate(observation) and not _served(remains)
+    return (is_there or _has_karpenter_there(remains)) and not goes
+
+
+def _has_interruptions(observation: Observation) -> bool:
+    cluster = observation.cluster
+    return cluster is not None and interruptions.anything_of_ours(cluster.arn, observation.interruptions)
 
 
 def _served(remains: Remains) -> list[Ref]:
@@ -440,6 +464,8 @@ def _left(observation: Observation, settings: Settings, now: datetime) -> Iterat
             "Set devicePlugin.config in the values of your GPU Operator to what it was before.",
         )
     yield from _karpenter_left(observation)
+    if observation.cluster and _keeps_karpenter(observation):
+        yield from interruptions.left(observation.cluster, observation.interruptions)
     if remains.namespace is not None and remains.namespace_holds and not _is_operator_of_ours(release):
         yield Finding(
             "namespace-stays",

@@ -15,10 +15,11 @@ from slicewise.kube.labels import POOL_LABEL
 from slicewise.kube.objects import MANAGED_BY, MANAGER, is_ours, name, spec
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.capabilities import OFF_HOURS, TUNING
-from slicewise.onboarding import fargate_observe, manifests
+from slicewise.onboarding import manifests
+from slicewise.onboarding.aws import fargate_observe
 from slicewise.onboarding.helm.operator_values import is_joined
 from slicewise.onboarding.observation import Observation, Remains, Settings, live
-from slicewise.onboarding.observe import entries_of, read_contents, with_failure
+from slicewise.onboarding.observe import entries_of, interruptions_of, read_contents, with_failure
 from slicewise.onboarding.offboard import KINDS
 from slicewise.onboarding.operator import release as operator_release
 from slicewise.policy.model import Policy
@@ -55,7 +56,11 @@ def observe(
     if settings.can_run_on_fargate:
         principals = (*principals, settings.node_role_arn(cluster), settings.fargate_pod_role)
         observation = replace(observation, fargate=fargate_observe.observe(cluster, ports, settings))
-    observation = replace(observation, entries=entries_of(cluster, principals, ports))
+    observation = replace(
+        observation,
+        entries=entries_of(cluster, principals, ports),
+        interruptions=interruptions_of(cluster.name, ports, settings),
+    )
     remains = Remains(
         asleep=tuple(kept.ref for kept in ports.sleep.snapshots(cluster.arn) if not kept.woken),
         others=tuple(r for name in (TUNING, OFF_HOURS) if (r := ports.store.record(cluster.arn, name))),

@@ -10,15 +10,16 @@ blocked cluster has changed since it was read.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from slicewise.kube.labels import POLICY_TAG
 from slicewise.kube.objects import is_ours
 from slicewise.model.capabilities import OFF_HOURS, TUNING
-from slicewise.model.cluster import AccessEntry, EksCluster
-from slicewise.onboarding import diff, fargate, karpenter, manifests, preflight, rbac, verify
+from slicewise.model.cluster import AccessEntry, ClusterContents, EksCluster
+from slicewise.onboarding import diff, karpenter, manifests, preflight, rbac, verify
+from slicewise.onboarding.aws import fargate, interruptions
 from slicewise.onboarding.karpenter import Gate
 from slicewise.onboarding.observation import (
     Inside,
@@ -85,7 +86,7 @@ def plan(observation: Observation, settings: Settings, now: datetime) -> Plan:
     waiting = _not_active(cluster, now)
     if waiting:
         return Plan(waiting)
-    findings = (*preflight.outside(cluster), *_of_fargate(observation, cluster, asked, settings))
+    findings = (*preflight.outside(cluster), *_of_karpenter(observation, cluster, asked, settings))
     if preflight.has_blocking(findings):
         outcome = Outcome(Stage.BLOCKED, _refusal(findings), findings)
         return Plan(outcome, _release(observation, settings, "the cluster is refused"))
@@ -102,23 +103,29 @@ def plan(observation: Observation, settings: Settings, now: datetime) -> Plan:
         return _from_outside(observation, cluster, asked, settings, findings, now)
     # Which GPUs are whose is for people to read; nothing is decided by it.
     details = gpu_findings.by_node_pool(observation.contents)
-    inside = Inside(
+    inside = _read(observation, cluster, asked, observation.contents)
+    return replace(_from_inside(observation, inside, settings, findings, now), details=details)
+
+
+def _read(observation: Observation, cluster: EksCluster, policy: Policy, contents: ClusterContents) -> Inside:
+    return Inside(
         cluster,
-        asked,
-        observation.contents,
+        policy,
+        contents,
         observation.entries,
         observation.addons,
         observation.pod_identities,
         observation.fargate,
+        observation.interruptions,
     )
-    return replace(_from_inside(observation, inside, settings, findings, now), details=details)
 
 
 def _deleted(observation: Observation) -> Plan:
     # In this order: killed in between, a record still shows that there is state to delete.
-    access, record = observation.fargate, observation.record
+    access, events, record = observation.fargate, observation.interruptions, observation.record
     last = (
         *(fargate.identity_taken_away(record.cluster, access, _GONE) if access and record else ()),
+        *(interruptions.taken_away(record.cluster, events, _GONE) if events and record else ()),
         Wake(TUNING, "the cluster is deleted: so are its alarms"),
         DeleteState("EKS knows no such cluster"),
     )
@@ -148,13 +155,16 @@ def _in_act_mode(observation: Observation) -> bool:
 # Before any access
 
 
-def _of_fargate(
+def _of_karpenter(
     observation: Observation, cluster: EksCluster, policy: Policy, settings: Settings
 ) -> tuple[Finding, ...]:
     place = f"{rbac.KARPENTER_NAMESPACE}/{manifests.KARPENTER_SERVICE_ACCOUNT}"
     identity = observation.pod_identities.get(place)
     failed = observation.record.retries if observation.record and not observation.forced else ()
-    return fargate.findings(cluster, policy, observation.fargate, settings, identity, failed)
+    return (
+        *fargate.findings(cluster, policy, observation.fargate, settings, identity, failed),
+        *interruptions.findings(cluster, policy, observation.interruptions, settings, identity),
+    )
 
 
 def _asked_for(cluster: EksCluster, observation: Observation, settings: Settings) -> Policy | Outcome:
@@ -369,7 +379,10 @@ def _from_inside(
         return Plan(Outcome(Stage.INSTALLING, reason, findings, difference.requeue_after), closing)
     if not actions:
         findings = (*findings, *retries.findings(stuck.values()))
-        return _verified(observation, inside, settings, findings, now, stuck)
+        plan = _verified(observation, inside, settings, findings, now, stuck)
+        return _retried(
+            plan, (action for action in difference.actions if part_of(action) in stuck), stuck, now
+        )
     return _with_admin(observation, policy, settings, actions, _summary(actions), findings, now)
 
 
@@ -435,6 +448,13 @@ def _stuck(observation: Observation, actions: tuple[Action, ...], now: datetime)
     asked = {(part_of(action), str(action)) for action in actions if part_of(action)}
     failed = observation.record.retries if observation.record else ()
     return {one.part: one for one in failed if (one.part, one.action) in asked and one.at > now}
+
+
+def _retried(plan: Plan, left: Iterable[Action], stuck: Mapping[str, Retry], now: datetime) -> Plan:
+    """What fails in the cluster is left to the sweep, since each try makes us admin; in AWS none does."""
+    in_aws = [stuck[part_of(action)] for action in left if not isinstance(action, _IN_CLUSTER)]
+    waits = [wait for wait in (plan.outcome.requeue_after, retries.wait(in_aws, now)) if wait]
+    return replace(plan, outcome=replace(plan.outcome, requeue_after=min(waits, default=None)))
 
 
 def _verified(

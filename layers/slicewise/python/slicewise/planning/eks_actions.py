@@ -1,6 +1,6 @@
 """
 What an onboarding alone asks for, as in actions.py: helm's releases, access to the cluster, add-ons, and what
-a Karpenter on Fargate needs.
+a Karpenter that we install needs in AWS.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slicewise.model.fargate import FargateProfile, IamRole
+from slicewise.model.interruptions import EventQueue, EventRule
 
 
 @dataclass(frozen=True)
@@ -259,6 +260,79 @@ class DeleteOidcProvider:
         return f"delete the OIDC provider {self.arn.partition('/')[2]} from IAM"
 
 
+@dataclass(frozen=True)
+class CreateEventQueue:
+    """An SQS queue with its policy; one that is there with the same attributes is fine."""
+
+    queue: EventQueue
+    why: str
+    part: str = ""
+
+    def __str__(self) -> str:
+        return f"create the SQS queue {self.queue.name}"
+
+
+@dataclass(frozen=True)
+class SetEventQueue:
+    """All but its tags."""
+
+    queue: EventQueue
+    why: str
+    part: str = ""
+
+    def __str__(self) -> str:
+        return f"set the attributes of the SQS queue {self.queue.name}"
+
+
+@dataclass(frozen=True)
+class DeleteEventQueue:
+    """Already deleted is fine."""
+
+    name: str
+    why: str
+    part: str = ""
+
+    def __str__(self) -> str:
+        return f"delete the SQS queue {self.name}"
+
+
+@dataclass(frozen=True)
+class PutEventRule:
+    """An EventBridge rule, without its targets."""
+
+    rule: EventRule
+    why: str
+    part: str = ""
+
+    def __str__(self) -> str:
+        return f"put the EventBridge rule {self.rule.name}"
+
+
+@dataclass(frozen=True)
+class PutEventTarget:
+    """Have a rule send to an ARN; that it does already is fine."""
+
+    rule: str
+    target: str
+    why: str
+    part: str = ""
+
+    def __str__(self) -> str:
+        return f"have the EventBridge rule {self.rule} send to {self.target.rpartition(':')[2]}"
+
+
+@dataclass(frozen=True)
+class DeleteEventRule:
+    """With its targets; already deleted is fine."""
+
+    name: str
+    why: str
+    part: str = ""
+
+    def __str__(self) -> str:
+        return f"delete the EventBridge rule {self.name}"
+
+
 Installation = (
     ApplyChartCrds
     | TryUpgrade
@@ -279,4 +353,10 @@ Installation = (
     | DeleteRole
     | CreateOidcProvider
     | DeleteOidcProvider
+    | CreateEventQueue
+    | SetEventQueue
+    | DeleteEventQueue
+    | PutEventRule
+    | PutEventTarget
+    | DeleteEventRule
 )

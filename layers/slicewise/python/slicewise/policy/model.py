@@ -553,6 +553,11 @@ class Policy:
         "What its pods run on: nodes that are there already, or Fargate, which needs none.",
         path="karpenter.on",
     )
+    karpenter_interruptions: bool = fields.flag(
+        False,
+        "Whether it drains nodes before EC2 takes them back, such as spot ones: a queue a cluster.",
+        path="karpenter.interruptions",
+    )
     adopt_gpu_operator: bool = fields.flag(
         False,
         "Whether a GPU Operator that is there is joined; its values stay.",
@@ -577,6 +582,10 @@ class Policy:
     @property
     def is_on_fargate(self) -> bool:
         return self.install_karpenter and self.karpenter_on is KarpenterPlace.FARGATE
+
+    @property
+    def handles_interruptions(self) -> bool:
+        return self.install_karpenter and self.karpenter_interruptions
 
     @property
     def has_mig(self) -> bool:

@@ -291,12 +291,21 @@ def _fallbacks_have_mornings(table: Table, values: Values) -> None:
             )
 
 
-def _on_fargate_if_installed(table: Table, values: Values) -> None:
-    if values["karpenter_on"] is KarpenterPlace.FARGATE and not values["install_karpenter"]:
+def _only_where_installed(table: Table, values: Values) -> None:
+    if values["install_karpenter"]:
+        return
+    if values["karpenter_on"] is KarpenterPlace.FARGATE:
         table.note(
             "karpenter.on",
             "fargate",
             "only a Karpenter that Slicewise installs is put there: write install: true, or remove it",
+        )
+    if values["karpenter_interruptions"]:
+        table.note(
+            "karpenter.interruptions",
+            True,
+            "only a Karpenter that Slicewise installs gets a queue: write install: true, or remove it, and "
+            "set settings.interruptionQueue in your chart's values",
         )
 
 
@@ -304,7 +313,7 @@ _RULED_OUT: Mapping[type, Callable[[Table], None]] = {Pool: _rule_out}
 _RULES: Mapping[type, tuple[Callable[[Table, Values], None], ...]] = {
     Metrics: (_endpoint,),
     NodeClass: (_create, _image),
-    Policy: (_adopted_once, _what_was_written, _fallbacks_have_mornings, _on_fargate_if_installed),
+    Policy: (_adopted_once, _what_was_written, _fallbacks_have_mornings, _only_where_installed),
     Pool: (
         *(_classes, _replicas, _profile, _gpu_counts),
         *(_time_slice, _adopt, _fallback_gpus, _fits_a_machine),

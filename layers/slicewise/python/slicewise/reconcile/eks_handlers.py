@@ -9,19 +9,25 @@ from slicewise.planning.eks_actions import (
     AllowAccessEntries,
     ApplyChartCrds,
     AttachRolePolicy,
+    CreateEventQueue,
     CreateFargateProfile,
     CreateOidcProvider,
     CreateRole,
     DeleteAccessEntry,
+    DeleteEventQueue,
+    DeleteEventRule,
     DeleteFargateProfile,
     DeleteOidcProvider,
     DeleteRole,
     GrantAdmin,
     PutAccessEntry,
     PutAddon,
+    PutEventRule,
+    PutEventTarget,
     PutPodIdentity,
     RevokeAdmin,
     RollbackRelease,
+    SetEventQueue,
     TryUpgrade,
     UninstallRelease,
     UpgradeRelease,
@@ -133,6 +139,30 @@ def _delete_oidc_provider(connection: Connection, action: DeleteOidcProvider) ->
     connection.ports.iam.delete_oidc_provider(action.arn)
 
 
+def _create_event_queue(connection: Connection, action: CreateEventQueue) -> None:
+    connection.ports.event_queues.create_queue(action.queue)
+
+
+def _set_event_queue(connection: Connection, action: SetEventQueue) -> None:
+    connection.ports.event_queues.set_queue(action.queue)
+
+
+def _delete_event_queue(connection: Connection, action: DeleteEventQueue) -> None:
+    connection.ports.event_queues.delete_queue(action.name)
+
+
+def _put_event_rule(connection: Connection, action: PutEventRule) -> None:
+    connection.ports.event_rules.put_rule(action.rule)
+
+
+def _put_event_target(connection: Connection, action: PutEventTarget) -> None:
+    connection.ports.event_rules.put_target(action.rule, action.target)
+
+
+def _delete_event_rule(connection: Connection, action: DeleteEventRule) -> None:
+    connection.ports.event_rules.delete_rule(action.name)
+
+
 HANDLERS: Mapping[type[Action], Handler] = {
     ApplyChartCrds: _apply_chart_crds,
     TryUpgrade: _try_upgrade,
@@ -153,4 +183,10 @@ HANDLERS: Mapping[type[Action], Handler] = {
     DeleteRole: _delete_role,
     CreateOidcProvider: _create_oidc_provider,
     DeleteOidcProvider: _delete_oidc_provider,
+    CreateEventQueue: _create_event_queue,
+    SetEventQueue: _set_event_queue,
+    DeleteEventQueue: _delete_event_queue,
+    PutEventRule: _put_event_rule,
+    PutEventTarget: _put_event_target,
+    DeleteEventRule: _delete_event_rule,
 }

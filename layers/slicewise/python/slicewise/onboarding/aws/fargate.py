@@ -12,15 +12,15 @@ policy fences a Karpenter on nodes and on Fargate alike (cdk_app/components/karp
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
 from slicewise.kube.labels import CLUSTER_TAG
 from slicewise.model.cluster import EksCluster
-from slicewise.model.fargate import FargateAccess, FargateProfile, IamRole, OidcProvider
+from slicewise.model.fargate import FargateAccess, FargateProfile, IamRole
 from slicewise.onboarding import rbac
+from slicewise.onboarding.aws.owned import CLUSTER_NAME_TAG, is_of, name_for
 from slicewise.onboarding.observation import Settings
 from slicewise.onboarding.releases import Difference
 from slicewise.planning import retries
@@ -41,8 +41,6 @@ from slicewise.policy.model import Policy
 PROFILE = "slicewise-karpenter"
 SERVICE_ACCOUNT = "karpenter"
 AUDIENCE = "sts.amazonaws.com"
-# As Karpenter's policy reads it, and as EKS Pod Identity names it on its sessions.
-CLUSTER_NAME_TAG = "eks-cluster-name"
 # The chart's own labels: with the namespace alone, CoreDNS and whatever else is there would move, too.
 SELECTORS: tuple[Mapping[str, Any], ...] = (
     {
@@ -53,7 +51,6 @@ SELECTORS: tuple[Mapping[str, Any], ...] = (
 # EKS needs a minute or two for a profile.
 POLL = timedelta(seconds=15)
 
-_MOST_LETTERS, _DIGEST = 64, 8  # of a role's name (IAM quotas)
 _PART = f"Fargate profile {PROFILE}"
 _OR_NODES = "or write on: nodes."
 # What EKS refuses a profile with, so that another try brings nothing, and what to do. The codes are those of
@@ -75,22 +72,13 @@ _REFUSALS: Mapping[str, str] = {
 # What it needs
 
 
-def role_name(prefix: str, cluster: str) -> str:
-    """IAM takes 64 letters, and a cluster's name has up to 100: a long one is cut, and a digest added."""
-    whole = prefix + cluster
-    if len(whole) <= _MOST_LETTERS:
-        return whole
-    digest = hashlib.sha256(cluster.encode()).hexdigest()[:_DIGEST]
-    return f"{whole[: _MOST_LETTERS - _DIGEST - 1]}-{digest}"
-
-
 def provider_arn(cluster: EksCluster) -> str:
     return f"arn:{cluster.partition}:iam::{cluster.account}:oidc-provider/{_issuer_host(cluster)}"
 
 
 def role(cluster: EksCluster, settings: Settings) -> IamRole:
     """Assumed by one service account of one cluster, and by nothing else."""
-    name = role_name(settings.fargate_controller_role_prefix, cluster.name)
+    name = name_for(settings.fargate_controller_role_prefix, cluster.name)
     return IamRole(
         arn=f"arn:{cluster.partition}:iam::{cluster.account}:role/slicewise/{name}",
         trust={
@@ -147,10 +135,6 @@ def is_ready(access: FargateAccess) -> bool:
     return there is not None and there.status == "ACTIVE"
 
 
-def _is_of(cluster_arn: str, thing: FargateProfile | IamRole | OidcProvider | None) -> bool:
-    return thing is not None and thing.tags.get(CLUSTER_TAG) == cluster_arn
-
-
 # What is to be done
 
 
@@ -178,7 +162,7 @@ def _identity(cluster: EksCluster, access: FargateAccess, settings: Settings) ->
             cluster.issuer, AUDIENCE, tags, "IAM trusts the cluster's service accounts by it"
         )
     former = access.former_provider
-    if former is not None and _is_of(cluster.arn, former):
+    if former is not None and is_of(cluster.arn, former):
         yield DeleteOidcProvider(former.arn, "it is of an earlier cluster of this name")
     wanted = role(cluster, settings)
     there = access.role
@@ -245,7 +229,7 @@ def findings(
 
 def _on_nodes(cluster: EksCluster, access: FargateAccess | None) -> Iterator[Finding]:
     there = profile_of_ours(access) if access else None
-    if there is not None and _is_of(cluster.arn, there):
+    if there is not None and is_of(cluster.arn, there):
         yield _refuse(
             "karpenter-on-fargate",
             f"The policy wants Karpenter on nodes, and by Fargate profile {PROFILE} its pods run on Fargate, "
@@ -360,13 +344,13 @@ def _some(names: Iterable[str]) -> str:
 
 def anything_of_ours(cluster_arn: str, access: FargateAccess | None) -> bool:
     things = () if access is None else (profile_of_ours(access), access.role, access.provider)
-    return any(_is_of(cluster_arn, one) for one in things)
+    return any(is_of(cluster_arn, one) for one in things)
 
 
 def taken_away(cluster_arn: str, access: FargateAccess, why: str) -> Iterator[Action]:
     """After Karpenter: the profile first, since its pods run by the role; then role and provider."""
     there = profile_of_ours(access)
-    if there is not None and _is_of(cluster_arn, there):
+    if there is not None and is_of(cluster_arn, there):
         # EKS deletes none that is being created, and is asked again once it is.
         if not there.is_changing:
             yield DeleteFargateProfile(PROFILE, why)
@@ -377,20 +361,20 @@ def taken_away(cluster_arn: str, access: FargateAccess, why: str) -> Iterator[Ac
 def identity_taken_away(cluster_arn: str, access: FargateAccess, why: str) -> Iterator[Action]:
     """The role last: of a deleted cluster it is what names the provider."""
     for provider in (access.provider, access.former_provider):
-        if provider is not None and _is_of(cluster_arn, provider) and not access.trusted_by:
+        if provider is not None and is_of(cluster_arn, provider) and not access.trusted_by:
             yield DeleteOidcProvider(provider.arn, why)
-    if access.role is not None and _is_of(cluster_arn, access.role):
+    if access.role is not None and is_of(cluster_arn, access.role):
         yield DeleteRole(access.role.name, why)
 
 
 def waits(cluster_arn: str, access: FargateAccess) -> str:
     there = profile_of_ours(access)
-    is_waited_for = there is not None and _is_of(cluster_arn, there) and there.is_changing
+    is_waited_for = there is not None and is_of(cluster_arn, there) and there.is_changing
     return f"Fargate profile {PROFILE} is {there.status}" if there and is_waited_for else ""
 
 
 def left(cluster_arn: str, access: FargateAccess) -> Iterator[Finding]:
-    if access.provider is not None and _is_of(cluster_arn, access.provider) and access.trusted_by:
+    if access.provider is not None and is_of(cluster_arn, access.provider) and access.trusted_by:
         yield Finding(
             "oidc-provider-stays",
             "The cluster's OIDC provider, which we made, stays: "

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from slicewise.model.cluster import EksCluster
 from slicewise.model.fargate import FargateAccess, IamRole, OidcProvider
-from slicewise.onboarding import fargate
+from slicewise.onboarding.aws import fargate
+from slicewise.onboarding.aws.owned import name_for
 from slicewise.onboarding.observation import Settings
 from slicewise.policy.model import Policy
 from slicewise.ports import Ports
@@ -46,7 +47,7 @@ def of_deleted(name: str, ports: Ports, settings: Settings) -> FargateAccess:
 
 
 def _role(name: str, ports: Ports, settings: Settings) -> IamRole | None:
-    return ports.iam.role(fargate.role_name(settings.fargate_controller_role_prefix, name))
+    return ports.iam.role(name_for(settings.fargate_controller_role_prefix, name))
 
 
 def _former(role: IamRole | None, wanted: str, ports: Ports) -> OidcProvider | None:

@@ -1,1 +1,0 @@
-"""What a Karpenter on Fargate takes of AWS beside EKS."""

@@ -1,0 +1,1 @@
+"""What a Karpenter that we install takes of AWS beside EKS."""

@@ -1,0 +1,103 @@
+"""SQS queues that events are sent to. Those of the capabilities' triggers are in gateways/sqs.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from botocore.exceptions import ClientError
+from botocore.session import Session
+
+from slicewise.errors import Conflict
+from slicewise.gateways.botocore_clients import client, code_of, own_errors
+from slicewise.model.interruptions import EventQueue
+
+# The codes of the query protocol, which SQS still sends beside the names of the errors, and those names.
+_ABSENT = frozenset({"NonExistentQueue", "QueueDoesNotExist"})
+_CONFLICTS = frozenset({"QueueAlreadyExists", "QueueNameExists", "QueueDeletedRecently", *_ABSENT})
+_READ = ("MessageRetentionPeriod", "SqsManagedSseEnabled", "Policy")
+
+
+class SqsEventQueues:
+    """Implements ports.EventQueues."""
+
+    def __init__(self, session: Session, region: str):
+        self._session, self._region = session, region
+
+    @cached_property
+    def _sqs(self) -> Any:
+        return client("sqs", self._session, self._region)
+
+    def queue(self, name: str) -> EventQueue | None:
+        url = self._url(name)
+        found = self._found("get_queue_attributes", name, QueueUrl=url, AttributeNames=_READ) if url else None
+        tags = self._found("list_queue_tags", name, QueueUrl=url) if found else None
+        if found is None or tags is None:
+            return None
+        return _queue(name, found["Attributes"], tags.get("Tags") or {})
+
+    def create_queue(self, queue: EventQueue) -> None:
+        self._checked(
+            "create_queue",
+            queue.name,
+            QueueName=queue.name,
+            Attributes=_attributes(queue),
+            tags=dict(queue.tags),
+        )
+
+    def set_queue(self, queue: EventQueue) -> None:
+        if (url := self._url(queue.name)) is None:
+            raise Conflict(f"sqs:SetQueueAttributes of {queue.name}: there is no such queue")
+        self._checked("set_queue_attributes", queue.name, QueueUrl=url, Attributes=_attributes(queue))
+
+    def delete_queue(self, name: str) -> None:
+        if url := self._url(name):
+            self._found("delete_queue", name, QueueUrl=url)
+
+    def _url(self, name: str) -> str | None:
+        found = self._found("get_queue_url", name, QueueName=name)
+        return found["QueueUrl"] if found else None
+
+    def _checked(self, call: str, name: str, **arguments: Any) -> None:
+        with own_errors(what := _what(call, name)):
+            try:
+                getattr(self._sqs, call)(**arguments)
+            except ClientError as error:
+                if code_of(error) in _CONFLICTS:
+                    raise Conflict(f"{what}: {error}") from error
+                raise
+
+    def _found(self, call: str, name: str, **arguments: Any) -> dict[str, Any] | None:
+        """The answer, or None where there is no such queue."""
+        with own_errors(_what(call, name)):
+            try:
+                answer: dict[str, Any] = getattr(self._sqs, call)(**arguments)
+                return answer
+            except ClientError as error:
+                if code_of(error) in _ABSENT:
+                    return None
+                raise
+
+
+def _what(call: str, name: str) -> str:
+    return f"sqs:{''.join(word.capitalize() for word in call.split('_'))} of {name}"
+
+
+def _attributes(queue: EventQueue) -> dict[str, str]:
+    return {
+        "MessageRetentionPeriod": str(queue.retention),
+        "SqsManagedSseEnabled": "true" if queue.is_encrypted else "false",
+        "Policy": json.dumps(queue.policy, sort_keys=True),
+    }
+
+
+def _queue(name: str, found: Mapping[str, str], tags: Mapping[str, str]) -> EventQueue:
+    return EventQueue(
+        name,
+        policy=json.loads(found.get("Policy") or "{}"),
+        retention=int(found["MessageRetentionPeriod"]),
+        is_encrypted=found.get("SqsManagedSseEnabled") == "true",
+        tags=dict(tags),
+    )
