@@ -6,7 +6,7 @@ What an example does is in a module of its own, imported when it is tried: the l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from importlib import import_module
@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from sandbox.examples.overlay import Change
 from sandbox.rows import row_named
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
@@ -35,10 +36,12 @@ class Beside:
 
     Attributes:
         here: Sections and fields of its policy that only that decides, such as a port.
+        changes: Of its objects, what is another here; each is printed with its reason.
         handle: Whatever its module wants of it.
     """
 
     here: Mapping[str, Any] = field(default_factory=dict)
+    changes: Sequence[Change] = ()
     handle: Any = None
 
 
@@ -146,11 +149,13 @@ EXAMPLES: Mapping[str, Example] = {
             name="llm-queue",
             title="LLM servers on slices, as many as their requests and N call for",
             claims=(
-                *("onboarded", "published", "replicas-by-queue", "slices-before-nodes"),
-                *("asleep", "awake-as-before", "cleaned-up"),
+                *("onboarded", "published", "from-zero", "replicas-by-queue", "slices-before-nodes"),
+                *("n-is-followed", "not-without-n", "asleep", "awake-as-before", "back-to-zero"),
+                "cleaned-up",
             ),
             module="llm_queue",
-            here=ALWAYS_DAY,
+            controllers=("keda", "keda-adapter"),
+            here={**ALWAYS_DAY, "tuning": _IN_SECONDS},
         ),
     )
 }

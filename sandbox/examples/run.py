@@ -27,7 +27,8 @@ def run(example: Example, out: Path) -> bool:
     story.show(
         f"""Applied are the files of examples/{example.name}. Real: {", ".join(_real(example))}. Simulated:
         AWS's APIs, the kubelets and the GPUs, so no container runs. Its policy is the example's own, but for
-        the NodeClass and what would take minutes."""
+        the NodeClass and what would take minutes; what is another of its objects is printed where they are
+        applied."""
     )
     with tempfile.TemporaryDirectory(prefix="slicewise-try-") as folder:
         try:

@@ -31,10 +31,14 @@ def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 
 def apply(story: Narrator, cluster: ExampleCluster, part: str = "") -> None:
     """
+    With what is another of the example's objects here, and why.
+
     Args:
-        part: A folder below the example's.
+        part: A folder below the example's, which has no such changes.
     """
     story.saw(f"an engineer runs: kubectl apply -k {_path(cluster.example, part)}")
+    for change in () if part else cluster.changes:
+        story.quote(str(change))
     for line in cluster.apply_example(part):
         story.quote(line)
 

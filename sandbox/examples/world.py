@@ -9,7 +9,7 @@ Slicewise deployed with an example's own policy, and clusters to which the examp
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ from sandbox.cluster.client import KubeClient
 from sandbox.controllers.process import Controllers
 from sandbox.demo.narrator import Narrator
 from sandbox.demo.steps import GPU, GPU_NODES, PODS
+from sandbox.examples import overlay
 from sandbox.examples.catalog import HERE, Beside, Example
 from sandbox.examples.policy_text import with_fields
 from sandbox.system import Cluster, System
@@ -43,21 +44,33 @@ class ExampleCluster:
     A cluster in which an example is tried, as an engineer reaches it.
 
     Attributes:
+        files: What is applied of the example: its folder, or an overlay of it that has `changes`.
         controllers: Those of the example's row.
     """
 
-    def __init__(self, example: Example, cluster: Cluster, controllers: Controllers):
+    def __init__(
+        self,
+        example: Example,
+        cluster: Cluster,
+        controllers: Controllers,
+        files: Path,
+        changes: Sequence[overlay.Change],
+    ):
         self.example, self.cluster, self.controllers = example, cluster, controllers
+        self.files, self.changes = files, changes
         self.name = cluster.name
         self.kube: KubeClient = cluster.kube
 
     def apply_example(self, part: str = "") -> list[str]:
-        """`kubectl apply -k examples/NAME`, or of a folder below it; what it printed."""
-        return self.kubectl("apply", "-k", str(self.example.folder / part)).splitlines()
+        """`kubectl apply -k examples/NAME`, with its changes, or of a folder below it; what it printed."""
+        return self.kubectl("apply", "-k", str(self._folder(part))).splitlines()
 
     def delete_example(self, part: str = "") -> list[str]:
         """`kubectl delete -k examples/NAME`, or of a folder below it; what it printed."""
-        return self.kubectl("delete", "-k", str(self.example.folder / part)).splitlines()
+        return self.kubectl("delete", "-k", str(self._folder(part))).splitlines()
+
+    def _folder(self, part: str) -> Path:
+        return self.example.folder / part if part else self.files
 
     def gpu_nodes(self) -> list[dict[str, Any]]:
         """Nodes of Slicewise's pools."""
@@ -101,9 +114,17 @@ class World:
         beside: What the example's module started before the deployment; empty where it starts nothing.
     """
 
-    def __init__(self, example: Example, story: Narrator, system: System, beside: Beside, ending: ExitStack):
+    def __init__(
+        self,
+        example: Example,
+        story: Narrator,
+        system: System,
+        beside: Beside,
+        files: Path,
+        ending: ExitStack,
+    ):
         self.example, self.story, self.system, self.beside = example, story, system, beside
-        self._ending = ending
+        self._files, self._ending = files, ending
 
     @classmethod
     def start(cls, example: Example, story: Narrator, folder: Path) -> World:
@@ -129,7 +150,8 @@ class World:
                     progress=story.saw,
                 )
             )
-            return cls(example, story, system, beside, starting.pop_all())
+            files = _files(example, beside, folder / "files")
+            return cls(example, story, system, beside, files, starting.pop_all())
 
     def stop(self) -> None:
         """End everything; a second call does nothing."""
@@ -152,7 +174,8 @@ class World:
         """
         cluster = self.system.start_control_plane(name, karpenter=karpenter)
         beside = Controllers.start(cluster.plane, *self.example.controllers, progress=self.story.saw)
-        return ExampleCluster(self.example, cluster, self._ending.enter_context(beside))
+        running = self._ending.enter_context(beside)
+        return ExampleCluster(self.example, cluster, running, self._files, self.beside.changes)
 
     def onboard(
         self, cluster: ExampleCluster, within_seconds: float = 180, **options: Any
@@ -212,6 +235,10 @@ def _kubectl(*arguments: str, given: str = "") -> str:
     if done.returncode:
         raise KubectlFailed(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout
+
+
+def _files(example: Example, beside: Beside, folder: Path) -> Path:
+    return overlay.write(example.folder, beside.changes, folder) if beside.changes else example.folder
 
 
 def _policies(example: Example, beside: Beside, folder: Path) -> Path:

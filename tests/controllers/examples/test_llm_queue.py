@@ -8,7 +8,7 @@ import pytest
 
 from tests.controllers.examples.tries import claims_that_fail
 
-pytestmark = pytest.mark.controllers()
+pytestmark = pytest.mark.controllers("keda", "keda-adapter")
 
 
 def test_its_claims_hold(tmp_path: Path):

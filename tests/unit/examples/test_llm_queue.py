@@ -15,14 +15,14 @@ from tests.support.example_files import objects
 FOLDER = Path(__file__).parents[3] / "examples/llm-queue"
 [POOL] = parse((FOLDER / "policy.yaml").read_text(), "llm-queue").pools
 [DEPLOYMENT] = [item for item in objects(FOLDER) if item["kind"] == "Deployment"]
-[HPA] = [item for item in objects(FOLDER) if item["kind"] == "HorizontalPodAutoscaler"]
 
 
 def file(name: str) -> Any:
     return yaml.safe_load((FOLDER / name).read_text())
 
 
-SCALED_OBJECT = file("scaledobject.yaml")
+[SCALED_OBJECT] = [item for item in objects(FOLDER) if item["kind"] == "ScaledObject"]
+HPA = file("hpa.yaml")
 [EXTERNAL] = file("prometheus-adapter.yaml")["rules"]["external"]
 [TRIGGER] = [trigger["metadata"] for trigger in SCALED_OBJECT["spec"]["triggers"]]
 

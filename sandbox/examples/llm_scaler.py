@@ -1,0 +1,68 @@
+"""The ScaledObject of examples/llm-queue: what it wants, what is another of it here, and who reads it."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import urllib3
+import yaml
+
+from sandbox.examples.catalog import named
+from sandbox.examples.overlay import Change
+from sandbox.examples.world import ExampleCluster
+from sandbox.metrics.prometheus import Prometheus
+
+FOLDER = named("llm-queue").folder
+# KEDA asks so often whether a target at 0 is needed, and leaves one that is not needed for so long.
+POLL_SECONDS, COOLDOWN_SECONDS = 2, 10
+# Calls of its adapter as KEDA's operator counts them: one whenever an autoscaler reads a metric.
+_READS = re.compile(r'^keda_\w+_handled_total\{.*grpc_method="GetMetrics".*\} (\S+)$', re.MULTILINE)
+
+
+def changes(prometheus: str) -> tuple[Change, ...]:
+    """What is another of it on this machine, where no replica loads a model for minutes."""
+    trigger = "spec.triggers.0.metadata"
+    return tuple(
+        Change("ScaledObject", "chat", field, value, reason)
+        for field, value, reason in (
+            (f"{trigger}.serverAddress", prometheus, "Prometheus is on this machine"),
+            (f"{trigger}.query", query(), "the mean of 10 s, not of a minute"),
+            ("spec.pollingInterval", POLL_SECONDS, "in place of 15 s"),
+            ("spec.cooldownPeriod", COOLDOWN_SECONDS, "in place of 5 minutes"),
+        )
+    )
+
+
+def wanted(in_flight: int, n: int) -> int:
+    """Replicas, by docs/scaling_by_queue.md."""
+    return math.ceil(in_flight * n / target())
+
+
+def target() -> float:
+    """Requests in flight that a GPU should have."""
+    return float(_trigger()["threshold"])
+
+
+def query() -> str:
+    """As it is asked here."""
+    return _trigger()["query"].replace("[1m:5s]", "[10s:1s]")
+
+
+def load(prometheus: Prometheus) -> float:
+    """What the query gives now; 0 where it gives nothing."""
+    found = prometheus.ask("query", query=query())["data"]["result"]
+    return float(found[0]["value"][1]) if found else 0.0
+
+
+def reads(cluster: ExampleCluster) -> int:
+    """How often autoscalers have read a metric until now, all of them together."""
+    url = f"http://{cluster.controllers.address('keda', 'metrics')}/metrics"
+    page = urllib3.request("GET", url).data.decode()
+    return sum(int(float(count)) for count in _READS.findall(page))
+
+
+def _trigger() -> dict[str, str]:
+    [trigger] = yaml.safe_load((FOLDER / "scaledobject.yaml").read_text())["spec"]["triggers"]
+    found: dict[str, str] = trigger["metadata"]
+    return found
