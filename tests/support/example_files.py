@@ -8,7 +8,9 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = sorted(file.parent for file in (ROOT / "examples").glob("*/kustomization.yaml"))
+# Of each example, and of what one offers in place of its own files, which runs under the same policy.
+EXAMPLES = sorted(file.parent for file in (ROOT / "examples").glob("*/kustomization.yaml"))
+FOLDERS = [*EXAMPLES, ROOT / "examples/llm-queue/nim"]
 Object = dict[str, Any]
 
 
@@ -21,6 +23,12 @@ def objects(folder: Path) -> list[Object]:
         for name in kustomization.get("resources", ())
         for item in yaml.safe_load_all((folder / name).read_text())
     ]
+
+
+def policy_text(folder: Path) -> str:
+    """Of the example that the folder is, or is of."""
+    [own, *_] = [file for file in (folder / "policy.yaml", folder.parent / "policy.yaml") if file.exists()]
+    return own.read_text()
 
 
 def is_of_kubernetes(item: Object) -> bool:

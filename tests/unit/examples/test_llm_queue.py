@@ -13,6 +13,7 @@ from slicewise.tuning.rule.replicas import memory_share
 from tests.support.example_files import objects
 
 FOLDER = Path(__file__).parents[3] / "examples/llm-queue"
+NIM = FOLDER / "nim"
 [POOL] = parse((FOLDER / "policy.yaml").read_text(), "llm-queue").pools
 [DEPLOYMENT] = [item for item in objects(FOLDER) if item["kind"] == "Deployment"]
 
@@ -54,6 +55,30 @@ def test_a_server_reserves_what_its_slice_has_at_the_largest_n():
 
     assert POOL.replicas
     assert f"--gpu-memory-utilization={memory_share(POOL.replicas.max):.2f}" in container["args"]
+
+
+def test_a_nim_server_differs_from_a_vllm_server_in_its_names_alone():
+    """Of its metrics, its paths and its settings: pool, slice, target and query are the same."""
+    [deployment] = [item for item in objects(NIM) if item["kind"] == "Deployment"]
+    [scaled] = [item for item in objects(NIM) if item["kind"] == "ScaledObject"]
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    [vllm] = DEPLOYMENT["spec"]["template"]["spec"]["containers"]
+    environment = {one["name"]: one.get("value") for one in container["env"]}
+
+    assert yaml.safe_dump(scaled) == yaml.safe_dump(SCALED_OBJECT).replace("vllm:", "")
+    assert deployment["metadata"] == DEPLOYMENT["metadata"]
+    assert deployment["spec"]["template"]["spec"]["nodeSelector"] == {"slicewise.dev/pool": POOL.name}
+    assert POOL.replicas
+    assert environment["NIM_KVCACHE_PERCENT"] == f"{memory_share(POOL.replicas.max):.2f}"
+    assert container["ports"] == vllm["ports"]
+    for probe in ("startupProbe", "readinessProbe"):
+        as_vllm = vllm[probe] | {"httpGet": vllm[probe]["httpGet"] | {"path": "/v1/health/ready"}}
+        assert container[probe] == as_vllm
+    others = [
+        [item for item in objects(each) if item["kind"] in ("Service", "PodDisruptionBudget")]
+        for each in (FOLDER, NIM)
+    ]
+    assert others[0] == others[1]
 
 
 def test_the_autoscaler_alone_decides_how_many_replicas_there_are():
