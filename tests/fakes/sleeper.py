@@ -34,6 +34,7 @@ from tests.fakes.aws.sleep_store import FakeSleepStore
 from tests.fakes.aws.store import FakeStore
 from tests.fakes.calls import Calls, Killed, strike
 from tests.fakes.clock import Clock
+from tests.fakes.copies import twin
 from tests.fakes.kube.controllers import Controllers, end_orphans
 from tests.fakes.kube.kubernetes import KARPENTER_CRDS, FakeApiServer, FakeKubernetes
 from tests.support import builders
@@ -85,6 +86,9 @@ class Reconciler:
         self.between: Callable[[], object] | None = None
         self._trigger = Trigger(self.cluster.arn, "a test")
         self._kubernetes = kubernetes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return twin(self, memo, logs="plans")
 
     @property
     def _ports(self) -> Ports:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any, Self
 
 from slicewise.errors import LeaseHeld, Unavailable
 from slicewise.model import sweeps
@@ -16,6 +17,7 @@ from tests.fakes.aws.refusals import check_item
 from tests.fakes.aws.sleep_store import FakeSleepStore
 from tests.fakes.aws.usage_store import FakeUsageStore
 from tests.fakes.calls import Calls
+from tests.fakes.copies import twin
 
 
 class FakeStore:
@@ -39,6 +41,9 @@ class FakeStore:
         self._sweeps: tuple[datetime, ...] = ()
         self._fleet_size = 0
         self.history: list[Record] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return twin(self, memo, logs="history")
 
     def acquire(
         self, cluster: str, holder: str, now: datetime, length: timedelta, capability: str = ""

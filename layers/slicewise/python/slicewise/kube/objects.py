@@ -21,6 +21,7 @@ UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"
 
 # Fields whose values are quantities, or tables of them: they may come back in another spelling.
 _QUANTITY_FIELDS = frozenset({"limits", "requests", "capacity", "allocatable"})
+_SCALARS = (str, int, float, type(None))
 
 
 def name(item: Object) -> str:
@@ -199,6 +200,9 @@ def holds(live: Any, wanted: Any) -> bool:
 
 
 def _holds(live: Any, wanted: Any, quantity: bool) -> bool:
+    # Nearly all that is compared; asking first whether it is a Mapping takes longer than comparing it.
+    if isinstance(wanted, _SCALARS):
+        return quantities.same(live, wanted) if quantity else live == wanted
     if isinstance(wanted, Mapping):
         if not isinstance(live, Mapping):
             return not wanted and live is None  # an empty table may come back as nothing
