@@ -69,8 +69,11 @@ class NRises:
         system.send_message("TuningQueueUrl", message)
         self.story.saw(f"an engineer runs: slicewise tune {name}")
 
-    def _settled(self) -> int:
-        """After how many periods the autoscaler wanted what it should; at least PERIODS have passed then."""
+    def _settled(self) -> int | None:
+        """
+        After how many periods the autoscaler wanted what it should; PERIODS have passed then. None where its
+        reads do not say so.
+        """
         kube, higher = self.cluster.kube, str(self.higher)
         self._wait(lambda: self.chat.published(kube) == higher, f"Slicewise has published {higher}")
         first = scaler.reads(self.cluster)
@@ -78,10 +81,10 @@ class NRises:
             lambda: self.chat.replicas(kube) == self.after, f"the autoscaler wants {self.after} replicas"
         )
         settled = self._periods(first)
-        self._wait(lambda: self._periods(first) >= PERIODS, f"{PERIODS} of its periods have passed")
-        return settled
+        passed = self._wait(lambda: self._periods(first) >= PERIODS, f"{PERIODS} of its periods have passed")
+        return settled if passed else None
 
-    def _claim(self, settled: int, gpus: int) -> None:
+    def _claim(self, settled: int | None, gpus: int) -> None:
         kube, higher = self.cluster.kube, self.higher
         self._wait(
             lambda: (
@@ -99,7 +102,7 @@ class NRises:
             expected={"N": str(higher), "in time": True, "replicas": self.after, "GPUs": gpus},
             observed={
                 "N": self.chat.published(kube),
-                "in time": settled <= PERIODS,
+                "in time": settled is not None and settled <= PERIODS,
                 "replicas": len(self.chat.running(kube)),
                 "GPUs": self.cluster.gpus(),
             },
@@ -148,5 +151,5 @@ class NRises:
         """Since so many reads; there are two autoscalers."""
         return (scaler.reads(self.cluster) - first) // 2
 
-    def _wait(self, done: Callable[[], bool], says: str) -> None:
-        wait(self.story, done, says)
+    def _wait(self, done: Callable[[], bool], says: str) -> bool:
+        return wait(self.story, done, says)

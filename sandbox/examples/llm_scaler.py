@@ -58,7 +58,11 @@ def load(prometheus: Prometheus) -> float:
 def reads(cluster: ExampleCluster) -> int:
     """How often autoscalers have read a metric until now, all of them together."""
     url = f"http://{cluster.controllers.address('keda', 'metrics')}/metrics"
-    page = urllib3.request("GET", url).data.decode()
+    return reads_of(urllib3.request("GET", url).data.decode())
+
+
+def reads_of(page: str) -> int:
+    """What a page of metrics of KEDA's operator says of them."""
     return sum(int(float(count)) for count in _READS.findall(page))
 
 
