@@ -88,16 +88,19 @@ def unused_actions(system: System, role: str) -> list[str]:
 
 def unused_verbs(system: System, role: str) -> list[Right]:
     """On no cluster, under the group's own rights: a request made as cluster admin proves nothing."""
-    granted, used = set[Right](), set[Right]()
-    for cluster in system.clusters.values():
-        if cluster.kube.healthy():
-            granted |= _granted(cluster.kube, role)
-        used |= {
-            _right_to(request)
-            for request in audit.requests(cluster.plane.audit_log, user_contains=f"assumed-role/{role}/")
-            if request.code in (200, 404) and not _as_admin(request)
-        }
-    return sorted(nonempty(granted) - used - SELDOM_ASKED.keys())
+    used = {
+        _right_to(request)
+        for cluster in system.clusters.values()
+        for request in audit.requests(cluster.plane.audit_log, user_contains=f"assumed-role/{role}/")
+        if request.code in (200, 404) and not _as_admin(request)
+    }
+    return sorted(nonempty(granted_verbs(system, role)) - used - SELDOM_ASKED.keys())
+
+
+def granted_verbs(system: System, role: str) -> set[Right]:
+    """In the clusters that still answer."""
+    kubes = [cluster.kube for cluster in system.clusters.values() if cluster.kube.healthy()]
+    return {right for kube in kubes for right in _granted(kube, role)}
 
 
 def _right_to(request: audit.Request) -> Right:

@@ -96,7 +96,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "every-pool": {"pools": EVERY_POOL},
     "one-pool": {"pools": {"shared": shared(4)}},
     "adopting": {"pools": {"shared": shared(4)}, "gpuOperator": {"adopt": True}},
-    "tuned": {"pools": {"shared": shared(4)}, "tuning": SOON},
+    "tuned": {"pools": {"shared": shared(4)}, "tuning": SOON | {"publishSlices": True}},
     # All that a team has, and a pool of ours beside it; what it does not write of consolidation stays theirs.
     "taking-over": {
         "pools": {

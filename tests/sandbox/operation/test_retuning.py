@@ -16,6 +16,7 @@ import pytest
 from slicewise.costs.count.collect import counted_to
 from slicewise.costs.day import Change, Day
 from slicewise.costs.text import load
+from slicewise.kube.labels import PUBLISHES, SLICES_ANNOTATION
 from slicewise.model.costs import CostDay
 from slicewise.tuning.usage.evidence import Grade
 
@@ -29,6 +30,7 @@ from tests.sandbox.system_fixtures import (
     NODE_OVERLAYS,
     NODE_POOLS,
     PODS,
+    POLICIES,
     POLICY_TAG,
     asking_pods,
     codes,
@@ -43,6 +45,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.sandbox
 
 TUNED, POOL = "tuned", "slicewise-shared-l4"
+WORKLOADS = tuple(f"/apis/apps/v1/namespaces/default/{kind}" for kind in ("deployments", "statefulsets"))
 OVERLAY = f"{NODE_OVERLAYS}/{POOL}-1"
 ALARMS = [f"slicewise/{TUNED}/{kind}" for kind in ("full", "idle")]
 # For the first two of them each node had but one pod.
@@ -61,8 +64,12 @@ def cluster(system: System) -> Cluster:
 
 @pytest.fixture(scope="module")
 def busy(system: System, cluster: Cluster) -> Cluster:
-    """Three nodes at N = 4 with nine pods that used little of their GPUs for days, one of each alone."""
+    """
+    Three nodes at N = 4 with nine pods that used little of their GPUs for days, one of each alone; and a
+    StatefulSet without pods.
+    """
     cluster.kube.apply(asking_pods("tuned", 9, "shared"))
+    cluster.kube.apply(asking_set("later", "shared"))
     eventually(lambda: running(cluster.kube, "tuned") == 9, "the pods do not run", within_seconds=120)
     first: set[str] = set()
     for pod in cluster.kube.list(PODS, labelSelector="app=tuned"):
@@ -112,6 +119,10 @@ def test_the_decision_is_recorded_with_its_inputs(system, raised):
     assert detail["n"] == 5
     assert [bound["what"] for bound in detail["bounds"]] == ["memory", "compute", "host"]
     assert detail["pods"] == 9
+
+
+def test_n_is_published_on_workloads_that_have_it_or_will_have_it(busy, raised):
+    eventually(lambda: published(busy) == {"tuned": "5", "later": "5"}, lambda: published(busy))
 
 
 def test_each_query_of_the_dashboard_is_answered_with_what_reconciles_reported(system, raised):
@@ -207,13 +218,21 @@ def test_what_a_person_edits_is_told_with_who_did_it_and_put_back(system, busy, 
 def test_a_lower_maximum_shrinks_in_place_and_kills_no_pod(system, busy, raised):
     pods = names(busy, PODS)
 
-    publish(system, "tuned", tuned_policy(maximum=4))
+    publish(system, "tuned", tuned_policy(maximum=4, publishes=False))
     tune(system)
 
     eventually(lambda: n_of(busy) == 4, lambda: system.record(TUNED, "tuning"), within_seconds=180)
     settled(system)
     assert names(busy, PODS) == pods
     assert running(busy.kube, "tuned") == 9
+
+
+def test_a_policy_that_publishes_n_no_longer_has_it_removed_and_the_marks_after_it(system, busy, raised):
+    """Of the policy that the test before published: the annotations go while N changes."""
+    eventually(lambda: published(busy) == {"tuned": None, "later": None}, lambda: published(busy))
+
+    eventually(lambda: marked(busy) == [], lambda: marked(busy))
+    assert names(busy, PODS) == raised["pods"]
 
 
 def test_pods_are_distinguished_by_what_a_real_prometheus_has_of_them(system, busy, raised, tmp_path):
@@ -227,7 +246,8 @@ def test_pods_are_distinguished_by_what_a_real_prometheus_has_of_them(system, bu
 
     with Prometheus.start(tmp_path) as prometheus:
         prometheus.write(dcgm(busy, of_a_pod={"busy": 10.0, "memory_mib": 3000.0}))
-        publish(system, "tuned", tuned_policy(maximum=4, source="prometheus", endpoint=prometheus.url))
+        metrics = {"source": "prometheus", "endpoint": prometheus.url}
+        publish(system, "tuned", tuned_policy(maximum=4, publishes=False, metrics=metrics))
         tune(system)
         detail = eventually(decided, lambda: (record(system), details(system)))
 
@@ -248,9 +268,16 @@ def test_a_cluster_without_a_policy_loses_its_alarms_and_nothing_else(system, bu
 # Asking and doing
 
 
-def tuned_policy(maximum: int = 8, **metrics: str) -> str:
+def tuned_policy(maximum: int, publishes: bool, **sections: Any) -> str:
     pool = shared(4) | {"replicas": {"start": 4, "max": maximum}}
-    return policy_text("tuned", pools={"shared": pool}, **({"metrics": metrics} if metrics else {}))
+    tuning = POLICIES["tuned"]["tuning"] | {"publishSlices": publishes}
+    return policy_text("tuned", pools={"shared": pool}, tuning=tuning, **sections)
+
+
+def asking_set(app: str, pool: str) -> dict[str, Any]:
+    """A StatefulSet of no pod yet that would ask for a slice."""
+    template = asking_pods(app, 0, pool)
+    return {**template, "kind": "StatefulSet", "spec": {**template["spec"], "serviceName": app}}
 
 
 def tune(system: System) -> None:
@@ -308,6 +335,25 @@ def n_of(cluster: Cluster) -> int | None:
 
 def names(cluster: Cluster, kind: str) -> list[str]:
     return sorted(item["metadata"]["name"] for item in cluster.kube.list(kind))
+
+
+def published(cluster: Cluster) -> dict[str, str | None]:
+    """By workload; of templates nothing is said, since their pods would be replaced."""
+    items = [item for path in WORKLOADS for item in cluster.kube.list(path)]
+    assert not any(SLICES_ANNOTATION in str(item["spec"]["template"]) for item in items)
+    return {
+        item["metadata"]["name"]: item["metadata"].get("annotations", {}).get(SLICES_ANNOTATION)
+        for item in items
+    }
+
+
+def marked(cluster: Cluster) -> list[str]:
+    """NodePools that say that workloads may have N published on them."""
+    return [
+        item["metadata"]["name"]
+        for item in cluster.kube.list(NODE_POOLS)
+        if PUBLISHES in item["metadata"].get("annotations", {})
+    ]
 
 
 def drifting(cluster: Cluster) -> set[str]:

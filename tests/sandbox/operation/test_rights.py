@@ -37,3 +37,9 @@ def test_every_action_that_a_role_may_do_was_done(system, role):
 @pytest.mark.parametrize("role", [TUNER, SLEEPER])
 def test_every_verb_that_a_group_may_use_was_used(system, role):
     assert rights.unused_verbs(system, role) == []
+
+
+@pytest.mark.parametrize("kind", ["deployments", "statefulsets"])
+def test_the_right_to_publish_n_is_among_those_that_are_judged(system, kind):
+    """A later reconcile of onboarding takes it away from a cluster whose policy publishes N no longer."""
+    assert ("patch", "apps", kind) in rights.granted_verbs(system, TUNER)
