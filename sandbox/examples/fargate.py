@@ -47,6 +47,8 @@ def show(story: Narrator, world: World) -> None:
         observed=cluster.gpus(),
     )
     clean_up(story, cluster)
+    # A cluster is offboarded by people who have nothing on it any more.
+    wait(story, lambda: not cluster.gpu_nodes(), "no GPU node is left")
     _offboarded(story, world, cluster)
 
 
