@@ -58,6 +58,20 @@ def test_the_first_rule_that_applies_gives_its_reason(reason):
     assert reason in planned.detail["reason"]
 
 
+@pytest.mark.parametrize(
+    ("annotations", "wait"),
+    [
+        pytest.param({"ROLLOUT_ANNOTATION": ROLLOUT.dumped()}, timedelta(minutes=15), id="a change waits"),
+        pytest.param({}, None, id="nothing waits"),
+    ],
+)
+def test_a_change_that_a_night_interrupts_is_looked_at_again_before_the_next_sweep(annotations, wait):
+    """It holds consolidation, and nobody triggers tuning in the morning."""
+    made = plan(observed(ASLEEP="tomorrow", **annotations), NOW)
+
+    assert (made.outcome.requeue_after, made.actions) == (wait, ())
+
+
 def test_the_plan_of_a_reconcile_has_each_node_pools_once():
     seen = observed(f"classes: [1, 2], {SHARED}")
 

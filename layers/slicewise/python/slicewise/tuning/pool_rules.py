@@ -37,6 +37,7 @@ from slicewise.tuning.usage.history import NOTHING
 from slicewise.tuning.usage.pool_usage import STEP, pool_use
 
 _SOON = timedelta(seconds=2)
+_WHILE_ASLEEP = timedelta(minutes=15)
 _MOST_SAID = 5
 
 Rule = Callable[[PoolState, Observed, Shared, datetime], PoolPlan | None]
@@ -58,7 +59,10 @@ def asleep(state: PoolState, seen: Observed, shared: Shared, now: datetime) -> P
     if until is None:
         return None
     message = f"{state.name} is asleep until {until}; nothing is changed"
-    return PoolPlan(state.name, "", {"node_pool": state.name, "n": state.n, "reason": message})
+    detail = {"node_pool": state.name, "n": state.n, "reason": message}
+    # Until a change that the night interrupted goes on, its nodes are not consolidated: by the next sweep
+    # they would have stood empty for an hour of the day.
+    return PoolPlan(state.name, "", detail, requeue_after=_WHILE_ASLEEP if state.rollout else None)
 
 
 def clamp_future_timestamps(
