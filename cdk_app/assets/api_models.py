@@ -83,6 +83,7 @@ CALLS: Mapping[str, tuple[str, ...]] = {
         "SendMessage",
         "SendMessageBatch",
         "SetQueueAttributes",
+        "TagQueue",
     ),
     "ssm": ("GetParameter",),
 }

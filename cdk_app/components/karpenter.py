@@ -257,10 +257,17 @@ def _reading(node_role: str) -> list[iam.PolicyStatement]:
 
 
 def _interruptions(prefix: str) -> list[iam.PolicyStatement]:
-    """Of each cluster's queue, by its tag: a long name of a cluster is cut in the queue's."""
-    queues = f"arn:{cdk.Aws.PARTITION}:sqs:{cdk.Aws.REGION}:{cdk.Aws.ACCOUNT_ID}:{prefix}*"
+    """
+    Of each cluster's queue, by its name; and by its tag, since a long name of a cluster is cut in the
+    queue's. Not every Region lets a policy ask for a queue's tag (SQS developer guide, "ABAC for Amazon
+    SQS").
+    """
+    queues = f"arn:{cdk.Aws.PARTITION}:sqs:{cdk.Aws.REGION}:{cdk.Aws.ACCOUNT_ID}:{prefix}"
     read = ["sqs:GetQueueUrl", "sqs:ReceiveMessage", "sqs:DeleteMessage"]
-    return [_allow(read, [queues], StringEquals={f"aws:ResourceTag/{CLUSTER_NAME_TAG}": OUR_CLUSTER})]
+    return [
+        _allow(read, [f"{queues}{OUR_CLUSTER}"]),
+        _allow(read, [f"{queues}*"], StringEquals={f"aws:ResourceTag/{CLUSTER_NAME_TAG}": OUR_CLUSTER}),
+    ]
 
 
 def _ec2(kind: str) -> str:

@@ -77,6 +77,14 @@ def test_what_is_set_of_a_queue_takes_the_place_of_what_was(far_side):
     assert far_side.queues.queue(NAME) == QUEUE
 
 
+def test_what_is_set_of_a_queue_has_its_tags_again_beside_those_of_others(far_side):
+    far_side.queues.create_queue(replace(QUEUE, tags={"team": "ml"}))
+
+    far_side.queues.set_queue(QUEUE)
+
+    assert far_side.queues.queue(NAME) == replace(QUEUE, tags={**QUEUE.tags, "team": "ml"})
+
+
 def test_of_a_queue_that_is_not_there_nothing_can_be_set(far_side):
     with pytest.raises(Conflict):
         far_side.queues.set_queue(QUEUE)

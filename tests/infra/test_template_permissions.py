@@ -291,11 +291,13 @@ def test_karpenters_controller_reads_its_own_clusters_queue_alone(full):
         if any(action.startswith("sqs:") for action in as_list(statement["Action"]))
     ]
 
-    [statement] = map(spelt_out, allowed)
-    assert set(statement["Action"]) == {"sqs:GetQueueUrl", "sqs:ReceiveMessage", "sqs:DeleteMessage"}
-    assert statement["Resource"] == QUEUES
+    by_name, by_tag = map(spelt_out, allowed)
+    for statement in (by_name, by_tag):
+        assert set(statement["Action"]) == {"sqs:GetQueueUrl", "sqs:ReceiveMessage", "sqs:DeleteMessage"}
     own = "${aws:PrincipalTag/eks-cluster-name}"
-    assert statement["Condition"] == {"StringEquals": {"aws:ResourceTag/eks-cluster-name": own}}
+    assert by_name["Resource"] == QUEUES.removesuffix("*") + own and "Condition" not in by_name
+    assert by_tag["Resource"] == QUEUES
+    assert by_tag["Condition"] == {"StringEquals": {"aws:ResourceTag/eks-cluster-name": own}}
 
 
 def test_karpenters_controller_changes_only_what_its_own_cluster_made(full):

@@ -50,7 +50,8 @@ class FakeEventQueues:
             if queue.name not in self.queues:
                 raise Conflict(f"there is no queue {queue.name}")
             _sound(queue)
-            self.queues[queue.name] = replace(queue, tags=self.queues[queue.name].tags)
+            tags = {**self.queues[queue.name].tags, **queue.tags}
+            self.queues[queue.name] = replace(queue, tags=tags)
 
     def delete_queue(self, name: str) -> None:
         with self._calls.call(f"sqs.delete_queue {name}"):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from slicewise.errors import Refused, Unavailable
 from slicewise.kube.labels import CLUSTER_TAG, POLICY_TAG
 from slicewise.kube.ref import Ref
 from slicewise.model.cluster import OFFBOARD
@@ -183,10 +184,17 @@ def deleted_queue(account: Account) -> None:
     account.event_queues.delete_queue(NAME)
 
 
+def queue_without_karpenters_tag(account: Account) -> None:
+    """By which Karpenter's policy lets it read the queue."""
+    queue = account.event_queues.queues[NAME]
+    account.event_queues.queues[NAME] = replace(queue, tags={CLUSTER_TAG: GPU_1})
+
+
 @pytest.mark.parametrize(
     "edit",
     [
-        *(edited_queue, without_encryption, disabled_rule, widened_rule, rule_without_target),
+        *(edited_queue, without_encryption, queue_without_karpenters_tag),
+        *(disabled_rule, widened_rule, rule_without_target),
         *(deleted_rule, deleted_queue),
     ],
 )
@@ -295,6 +303,51 @@ def test_a_bus_without_room_for_a_rule_keeps_the_rest_from_nothing():
     assert stage(account) is Stage.ONBOARDED and in_aws(account) == ([NAME], [NAME])
 
 
+def test_a_rule_that_stays_refused_begins_no_installation_anew():
+    """Each of them would trigger tuning, which pays for the metrics that it reads."""
+    account = created(ASKED, NODES, karpenter=False)
+    account.event_rules.most = 0
+    account.run_until(account.clock.now + timedelta(minutes=20))
+    assert stage(account) is Stage.ONBOARDED
+    done, since = len(account.calls.made), account.record().since
+
+    account.run_until(account.clock.now + timedelta(hours=2))
+
+    made = account.calls.made[done:]
+    assert [call for call in made if call.startswith("events.put_rule")]
+    assert not [call for call in made if call == "queues.send tuning"]
+    assert (stage(account), account.record().since) == (Stage.ONBOARDED, since)
+
+
+ERRORS = [Refused("403 by a service control policy"), Unavailable("no answer: events:DescribeRule")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["refused", "no answer"])
+@pytest.mark.parametrize("call", ["sqs.queue", "events.rule"])
+def test_what_cannot_be_read_keeps_a_cluster_that_does_not_ask_for_it_from_nothing(call, error):
+    account = created(PLAIN, NODES, karpenter=False)
+    account.calls.fails = lambda what: error if what.startswith(call) else None
+
+    account.run_until_idle()
+
+    assert stage(account) is Stage.ONBOARDED and not account.lost and codes(account) == []
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["refused", "no answer"])
+def test_what_cannot_be_read_is_said_and_read_again_where_the_policy_asks_for_it(error):
+    account = created(ASKED, NODES, karpenter=False)
+    account.calls.fails = lambda what: error if what.startswith("sqs.queue") else None
+
+    account.run_until(account.clock.now + timedelta(minutes=20))
+    assert stage(account) is Stage.ONBOARDED and not account.lost
+    [finding] = [one for one in account.record().findings if one.code == "interruptions-unread"]
+    assert str(error) in finding.message and in_aws(account) == ([], [])
+
+    account.calls.fails = lambda what: None
+    account.run_until(account.clock.now + timedelta(minutes=6))
+    assert in_aws(account) == ([NAME], [NAME]) and "interruptions-unread" not in codes(account)
+
+
 # Dropped, and taken away
 
 
@@ -343,6 +396,20 @@ def test_asked_for_again_at_once_it_waits_for_the_queues_name():
     again(account)
 
     assert stage(account) is Stage.ONBOARDED and in_aws(account) == ([NAME], [NAME])
+    assert not account.notices.sent, "a minute is no reason to call a person"
+
+
+def test_an_offboarding_that_cannot_read_them_goes_on_once_it_can():
+    account = with_interruptions(ON_FARGATE, FARGATE)
+    account.calls.fails = lambda what: ERRORS[1] if what.startswith("sqs.queue") else None
+    say_offboard(account)
+    account.run_until(account.clock.now + timedelta(minutes=2))
+    assert in_aws(account) == ([NAME], [NAME]) and "gpu-1" in account.eks.profiles
+
+    account.calls.fails = lambda what: None
+    again(account)
+
+    assert in_aws(account) == ([], []) and account.eks.profiles.get("gpu-1", {}) == {}
 
 
 def test_offboarding_takes_them_away_with_a_karpenter_on_fargate():

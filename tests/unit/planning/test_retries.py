@@ -241,6 +241,28 @@ def test_a_conflict_is_reported_once_it_has_come_three_times():
         assert len(retries.findings(failed)) == (times >= 3)
 
 
+def test_of_a_conflict_operators_are_notified_after_two_minutes():
+    """A name that SQS keeps for a minute is none of their business."""
+    failed, now, notified = (), NOW, []
+    for _ in range(8):
+        failed = try_once(scale(), Conflict("deleted recently"), failed, now).failed
+        if failed[0].needs_a_notice:
+            notified.append((now - NOW).total_seconds())
+        now = failed[0].at
+
+    assert notified[0] == 126
+
+
+def test_an_action_with_a_long_name_waits_for_its_time_like_any_other():
+    """A retry keeps what fits of it."""
+    action = Scale(Ref("apps/v1", "Deployment", "x" * 500, "ml"), 2, 0, "asleep", part="long")
+
+    failed = try_once(action, Refused("denied")).failed
+
+    assert try_once(action, Refused("denied"), failed).failed == failed, "it is not tried"
+    assert not failed[0].is_due(str(action), "", NOW) and failed[0].is_due(str(action), "", failed[0].at)
+
+
 def test_operators_are_notified_of_what_fails_five_times_in_one_message_however_many():
     failed, now = {}, NOW
     for _ in range(5):

@@ -224,7 +224,7 @@ class EventQueues(Protocol):
         """
 
     def set_queue(self, queue: EventQueue) -> None:
-        """All but its tags. Conflict where there is no such queue."""
+        """Tags that it does not name stay. Conflict where there is no such queue."""
 
     def delete_queue(self, name: str) -> None:
         """With the messages in it; already deleted is fine."""

@@ -49,7 +49,13 @@ class EventRule:
 
 @dataclass(frozen=True)
 class InterruptionEvents:
-    """What was read of one cluster's; None where nothing is there by its name."""
+    """
+    What was read of one cluster's; None where nothing is there by its name.
+
+    Attributes:
+        unread: Why it is not known what is there; empty where it is.
+    """
 
     queue: EventQueue | None = None
     rule: EventRule | None = None
+    unread: str = ""

@@ -119,15 +119,29 @@ def _of_deleted(trigger: Trigger, record: Record | None, ports: Ports, settings:
     on_fargate: FargateAccess | None = None
     if settings.can_run_on_fargate:
         on_fargate = fargate_observe.of_deleted(trigger.name, ports, settings)
-    return {"fargate": on_fargate, "interruptions": interruptions_of(trigger.name, ports, settings)}
+    events = interruptions_of(trigger.name, ports, settings, waits=True)
+    return {"fargate": on_fargate, "interruptions": events}
 
 
-def interruptions_of(cluster: str, ports: Ports, settings: Settings) -> InterruptionEvents | None:
-    """By the cluster's name; None where this deployment may not read it."""
+def interruptions_of(
+    cluster: str, ports: Ports, settings: Settings, *, waits: bool
+) -> InterruptionEvents | None:
+    """
+    By the cluster's name; None where this deployment may not read it.
+
+    Args:
+        waits: A reconcile that is to leave nothing behind ends where they cannot be read, and is made again.
+            In any other everything else goes on.
+    """
     if not settings.can_handle_interruptions:
         return None
     name = interruptions.name_of(cluster)
-    return InterruptionEvents(ports.event_queues.queue(name), ports.event_rules.rule(name))
+    try:
+        return InterruptionEvents(ports.event_queues.queue(name), ports.event_rules.rule(name))
+    except (Refused, Unavailable) as error:
+        if waits:
+            raise
+        return InterruptionEvents(unread=str(error))
 
 
 def _policy(name: str | None, ports: Ports, waits: bool) -> Policy | None:
@@ -166,7 +180,7 @@ def _at_eks(cluster: EksCluster, policy: Policy, ports: Ports, settings: Setting
     found: dict[str, Any] = {
         "entries": entries,
         "pod_identities": {"kube-system/karpenter": role} if role else {},
-        "interruptions": interruptions_of(cluster.name, ports, settings),
+        "interruptions": interruptions_of(cluster.name, ports, settings, waits=False),
     }
     if settings.can_run_on_fargate:
         found["fargate"] = fargate_observe.observe(cluster, ports, settings, policy)

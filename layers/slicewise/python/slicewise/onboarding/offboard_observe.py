@@ -59,7 +59,7 @@ def observe(
     observation = replace(
         observation,
         entries=entries_of(cluster, principals, ports),
-        interruptions=interruptions_of(cluster.name, ports, settings),
+        interruptions=interruptions_of(cluster.name, ports, settings, waits=True),
     )
     remains = Remains(
         asleep=tuple(kept.ref for kept in ports.sleep.snapshots(cluster.arn) if not kept.woken),

@@ -380,9 +380,9 @@ def _from_inside(
     if not actions:
         findings = (*findings, *retries.findings(stuck.values()))
         plan = _verified(observation, inside, settings, findings, now, stuck)
-        return _retried(
-            plan, (action for action in difference.actions if part_of(action) in stuck), stuck, now
-        )
+        waiting = (action for action in difference.actions if part_of(action) in stuck)
+        unread = interruptions.requeue_after(policy, inside.interruptions)
+        return _again_in(_retried(plan, waiting, stuck, now), unread)
     return _with_admin(observation, policy, settings, actions, _summary(actions), findings, now)
 
 
@@ -437,7 +437,22 @@ def _with_admin(
         )
     if needs_admin and observation.admin_in_effect is False:
         return Plan(Outcome(Stage.INSTALLING, "cluster admin is not in effect yet", findings, ACCESS_POLL))
+    if reached := _stage_of_retries(observation, actions):
+        return Plan(Outcome(reached, reason, findings, INSTALL_POLL), actions, keeps_stage=True)
     return Plan(Outcome(Stage.INSTALLING, reason, findings, INSTALL_POLL), actions)
+
+
+def _stage_of_retries(observation: Observation, actions: tuple[Action, ...]) -> Stage | None:
+    """
+    The stage that was reached, where all that is done is tried again, and in AWS alone: another would begin
+    anew what follows an installation.
+    """
+    record = observation.record
+    if record is None or record.stage not in (Stage.ONBOARDED, Stage.VERIFYING):
+        return None
+    failed = {retry.part for retry in record.retries}
+    again = all(part_of(one) in failed and not isinstance(one, _IN_CLUSTER) for one in actions)
+    return Stage(record.stage) if again else None
 
 
 def _stuck(observation: Observation, actions: tuple[Action, ...], now: datetime) -> dict[str, Retry]:
@@ -445,7 +460,7 @@ def _stuck(observation: Observation, actions: tuple[Action, ...], now: datetime)
     Parts that something refuses, and whose next try is not due, by name: one NodePool that cannot be written
     keeps no other from being served, and does not keep us admin of the cluster.
     """
-    asked = {(part_of(action), str(action)) for action in actions if part_of(action)}
+    asked = {(part_of(action), retries.named(str(action))) for action in actions if part_of(action)}
     failed = observation.record.retries if observation.record else ()
     return {one.part: one for one in failed if (one.part, one.action) in asked and one.at > now}
 
@@ -453,7 +468,12 @@ def _stuck(observation: Observation, actions: tuple[Action, ...], now: datetime)
 def _retried(plan: Plan, left: Iterable[Action], stuck: Mapping[str, Retry], now: datetime) -> Plan:
     """What fails in the cluster is left to the sweep, since each try makes us admin; in AWS none does."""
     in_aws = [stuck[part_of(action)] for action in left if not isinstance(action, _IN_CLUSTER)]
-    waits = [wait for wait in (plan.outcome.requeue_after, retries.wait(in_aws, now)) if wait]
+    return _again_in(plan, retries.wait(in_aws, now))
+
+
+def _again_in(plan: Plan, wait: timedelta | None) -> Plan:
+    """No later than the plan has it by itself."""
+    waits = [one for one in (plan.outcome.requeue_after, wait) if one]
     return replace(plan, outcome=replace(plan.outcome, requeue_after=min(waits, default=None)))
 
 

@@ -102,7 +102,8 @@ class Plan:
     the next reconcile to go on from; and `costs`, what GPUs cost, in this order. `unrecorded` is of a
     reconcile about a cluster of which nothing is known, nor is to be: it leaves no record. `abreast` has the
     rank of each part that waits for no other of its rank: reconcile/lanes.py does these side by side.
-    `pools` is what was observed of each NodePool, for metrics.
+    `pools` is what was observed of each NodePool, for metrics. `keeps_stage` is of a plan whose stage is
+    reached already, and stands where its actions fail.
     """
 
     outcome: Outcome
@@ -116,3 +117,4 @@ class Plan:
     unrecorded: bool = False
     abreast: Mapping[str, str] = field(default_factory=dict)
     pools: tuple[PoolMeasures, ...] = ()
+    keeps_stage: bool = False

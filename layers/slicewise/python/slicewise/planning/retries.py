@@ -24,6 +24,8 @@ _FIRST = timedelta(seconds=5)
 _TIMES_BEFORE_A_NOTICE = 5
 # Few objects change under a reconcile so often in a row: then something refuses, by any name.
 _CONFLICTS_UNREPORTED = 3
+# 2 + 4 + … + 64 s: SQS keeps the name of a deleted queue for 60 s.
+_CONFLICTS_BEFORE_A_NOTICE = 7
 _LONGEST_TEXT = 400
 
 
@@ -60,11 +62,13 @@ class Retry:
 
     @property
     def needs_a_notice(self) -> bool:
-        return bool(self.refused_by or self.times >= _TIMES_BEFORE_A_NOTICE) and not self.notified
+        most = _CONFLICTS_BEFORE_A_NOTICE if self.conflict else _TIMES_BEFORE_A_NOTICE
+        return bool(self.refused_by or self.times >= most) and not self.notified
 
     def is_due(self, action: str, version: str, now: datetime) -> bool:
         """Whether this action is tried now, of an object that has this version."""
-        return self.action != action or self.at <= now or bool(self.refused_by and self.version != version)
+        is_other = self.action != named(action)
+        return is_other or self.at <= now or bool(self.refused_by and self.version != version)
 
 
 def failed(

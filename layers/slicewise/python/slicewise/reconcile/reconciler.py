@@ -282,7 +282,8 @@ class Reconciler(Generic[W]):
             try:
                 progress.changed += [f"would {action}: {action.why}" for action in plan.would]
                 executor = self._executor(trigger, capability.cluster(observation), progress)
-                outcome = self._after(outcome, self._apply(plan, executor, progress), trigger, progress)
+                attempt = self._apply(plan, executor, progress)
+                outcome = self._after(outcome, attempt, trigger, progress, plan.keeps_stage)
             except Conflict as conflict:
                 conflicts = 1 + (before.conflicts if before else 0)
                 if conflicts > _MOST_CONFLICTS:
@@ -379,7 +380,9 @@ class Reconciler(Generic[W]):
         if isinstance(action, Notify):
             progress.notified += (action.key,)
 
-    def _after(self, outcome: Outcome, attempt: Attempt, trigger: Trigger, progress: _Progress) -> Outcome:
+    def _after(
+        self, outcome: Outcome, attempt: Attempt, trigger: Trigger, progress: _Progress, keeps_stage: bool
+    ) -> Outcome:
         """What of the plan's outcome is true where parts of it failed."""
         if not attempt.failed:
             return outcome
@@ -391,7 +394,7 @@ class Reconciler(Generic[W]):
             soonest = max(soonest, _CROWDED_RETRY)
         waits = (outcome.requeue_after, soonest, _FIRST_RETRY if attempt.is_given_up else None)
         # What is left permanently was not to be reached: the stage is that of all others.
-        is_left = all(retry.refused_by for retry in failed)
+        is_left = keeps_stage or all(retry.refused_by for retry in failed)
         reached = (
             outcome.stage if is_left else self._capability.in_progress_stage.get(outcome.stage, outcome.stage)
         )

@@ -51,6 +51,7 @@ class SqsEventQueues:
         if (url := self._url(queue.name)) is None:
             raise Conflict(f"sqs:SetQueueAttributes of {queue.name}: there is no such queue")
         self._checked("set_queue_attributes", queue.name, QueueUrl=url, Attributes=_attributes(queue))
+        self._checked("tag_queue", queue.name, QueueUrl=url, Tags=dict(queue.tags))
 
     def delete_queue(self, name: str) -> None:
         if url := self._url(name):

@@ -13,6 +13,7 @@ By the queue's tag `eks-cluster-name` Karpenter's policy allows each cluster's c
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 from slicewise.kube.labels import CLUSTER_TAG
@@ -46,6 +47,7 @@ DETAIL_TYPES = (
 )
 
 _PART = "interruption handling"
+_UNREAD_POLL = timedelta(minutes=5)
 
 
 # What it needs
@@ -103,13 +105,14 @@ def _arn(cluster: EksCluster, service: str, resource: str) -> str:
 
 def made(cluster: EksCluster, found: InterruptionEvents) -> Iterator[Action]:
     """Before the chart names the queue. The queue is there, and takes the rule's events, before that is."""
+    if found.unread:
+        return
     wanted, there = queue(cluster), found.queue
     if there is None:
         yield CreateEventQueue(wanted, "Karpenter learns of interruptions from it", _PART)
     elif not _is_as(wanted, there):
-        yield SetEventQueue(
-            wanted, "who may send to it, how long it keeps messages, or its encryption", _PART
-        )
+        why = "who may send to it, how long it keeps messages, its encryption, or a tag of ours"
+        yield SetEventQueue(wanted, why, _PART)
     asked, has = rule(cluster), found.rule
     if has is None or (asked.pattern, asked.is_enabled) != (has.pattern, has.is_enabled):
         why = "EventBridge sends interruptions by it"
@@ -119,10 +122,18 @@ def made(cluster: EksCluster, found: InterruptionEvents) -> Iterator[Action]:
             yield PutEventTarget(asked.name, target, "interruptions go to Karpenter's queue", _PART)
 
 
+def requeue_after(policy: Policy, found: InterruptionEvents | None) -> timedelta | None:
+    """Where it is not known what is there, before the next sweep: a machine may be taken back meanwhile."""
+    unread = found is not None and bool(found.unread)
+    return _UNREAD_POLL if unread and policy.handles_interruptions else None
+
+
 def _is_as(wanted: EventQueue, there: EventQueue) -> bool:
-    return (_plain(wanted.policy), wanted.retention, wanted.is_encrypted) == (
-        *(_plain(there.policy), there.retention),
-        there.is_encrypted,
+    """Tags of others may stand beside ours."""
+    return (
+        _plain(wanted.policy) == _plain(there.policy)
+        and (wanted.retention, wanted.is_encrypted) == (there.retention, there.is_encrypted)
+        and wanted.tags.items() <= there.tags.items()
     )
 
 
@@ -185,9 +196,22 @@ def findings(
         return ()
     if not settings.can_handle_interruptions:
         return (_not_deployed(),)
+    there = found or InterruptionEvents()
     return (
-        *_taken(cluster, found or InterruptionEvents()),
+        *([_unread(cluster, there)] if there.unread else ()),
+        *_taken(cluster, there),
         *_by_another_role(cluster, policy, settings, pod_identity),
+    )
+
+
+def _unread(cluster: EksCluster, found: InterruptionEvents) -> Finding:
+    return Finding(
+        "interruptions-unread",
+        f"SQS queue {name_of(cluster.name)} and the EventBridge rule of that name cannot be read: "
+        f"{found.unread.rstrip('.')}.",
+        "See what denies it to the installer's role, such as a service control policy, or what keeps a "
+        "function in a VPC from SQS and EventBridge. It is read again in five minutes; everything else goes "
+        "on.",
     )
 
 
