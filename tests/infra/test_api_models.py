@@ -30,7 +30,6 @@ NOT_CALLED = {
     "cloudwatch:TagResource",
     "sqs:DeleteMessage",
     "sqs:ReceiveMessage",
-    "sqs:TagQueue",
     "events:TagResource",
 }
 REGIONS = ("eu-west-1", "us-east-1", "cn-north-1", "us-gov-west-1", "il-central-1", "no-such-1")

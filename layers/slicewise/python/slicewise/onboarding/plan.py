@@ -381,7 +381,7 @@ def _from_inside(
         findings = (*findings, *retries.findings(stuck.values()))
         plan = _verified(observation, inside, settings, findings, now, stuck)
         waiting = (action for action in difference.actions if part_of(action) in stuck)
-        unread = interruptions.requeue_after(policy, inside.interruptions)
+        unread = interruptions.requeue_after(policy, inside.interruptions, is_new=_is_new(observation))
         return _again_in(_retried(plan, waiting, stuck, now), unread)
     return _with_admin(observation, policy, settings, actions, _summary(actions), findings, now)
 
@@ -497,13 +497,17 @@ def _verified(
     reason = "nothing to change: the cluster is as its policy says"
     if findings:
         reason += f", with {_count(findings, 'finding')} to read"
-    first = observation.record is None or observation.record.stage is not Stage.ONBOARDED
     wake: tuple[Wake, ...] = ()
-    if first and _in_act_mode(observation):
+    if _is_new(observation) and _in_act_mode(observation):
         wake = (Wake(TUNING, "the cluster is onboarded"),)
     if wake and policy.off_hours:
         wake = (*wake, Wake(OFF_HOURS, "the cluster is onboarded"))
     return Plan(Outcome(Stage.ONBOARDED, reason, findings), (*closing, *wake))
+
+
+def _is_new(observation: Observation) -> bool:
+    """Whether the reconcile before did not find it onboarded, as after a change of the policy."""
+    return observation.record is None or observation.record.stage is not Stage.ONBOARDED
 
 
 # Words and time

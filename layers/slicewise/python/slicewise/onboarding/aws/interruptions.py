@@ -122,10 +122,15 @@ def made(cluster: EksCluster, found: InterruptionEvents) -> Iterator[Action]:
             yield PutEventTarget(asked.name, target, "interruptions go to Karpenter's queue", _PART)
 
 
-def requeue_after(policy: Policy, found: InterruptionEvents | None) -> timedelta | None:
-    """Where it is not known what is there, before the next sweep: a machine may be taken back meanwhile."""
+def requeue_after(policy: Policy, found: InterruptionEvents | None, *, is_new: bool) -> timedelta | None:
+    """
+    Where it is not known what is there, before the next sweep: a machine may be taken back meanwhile.
+
+    Args:
+        is_new: The cluster has just become as its policy says, which may have asked for it before.
+    """
     unread = found is not None and bool(found.unread)
-    return _UNREAD_POLL if unread and policy.handles_interruptions else None
+    return _UNREAD_POLL if unread and (policy.handles_interruptions or is_new) else None
 
 
 def _is_as(wanted: EventQueue, there: EventQueue) -> bool:
