@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import json
-from functools import cached_property
 from typing import Any
 
-from botocore.exceptions import ClientError
 from botocore.session import Session
 
-from slicewise.errors import Conflict, Unavailable
-from slicewise.gateways.botocore_clients import client, code_of, own_errors
+from slicewise.errors import Unavailable
+from slicewise.gateways.karpenter.named_calls import NamedCalls
 from slicewise.model.interruptions import TARGET_ID, EventRule
 
-_ABSENT = "ResourceNotFoundException"
-_CONFLICTS = frozenset({"ConcurrentModificationException", _ABSENT})
+_ABSENT, _CONFLICTS = {"ResourceNotFoundException"}, {"ConcurrentModificationException"}
 
 
 class EventBridgeRules:
     """Implements ports.EventRules."""
 
     def __init__(self, session: Session, region: str):
-        self._session, self._region = session, region
-
-    @cached_property
-    def _events(self) -> Any:
-        return client("events", self._session, self._region)
+        self._calls = NamedCalls("events", session, region, absent=_ABSENT, conflicts=_CONFLICTS)
 
     def rule(self, name: str) -> EventRule | None:
-        found = self._found("describe_rule", name, Name=name)
+        found = self._calls.found("describe_rule", name, Name=name)
         targets = self._targets(name) if found else None
-        tags = self._found("list_tags_for_resource", name, ResourceARN=found["Arn"]) if found else None
+        tags = self._calls.found("list_tags_for_resource", name, ResourceARN=found["Arn"]) if found else None
         if found is None or targets is None or tags is None:
             return None
         return EventRule(
@@ -42,7 +35,7 @@ class EventBridgeRules:
         )
 
     def put_rule(self, rule: EventRule) -> None:
-        self._checked(
+        self._calls.made(
             "put_rule",
             rule.name,
             Name=rule.name,
@@ -53,49 +46,22 @@ class EventBridgeRules:
         )
 
     def put_target(self, name: str, target: str) -> None:
-        answer = self._checked("put_targets", name, Rule=name, Targets=[{"Id": TARGET_ID, "Arn": target}])
+        answer = self._calls.made("put_targets", name, Rule=name, Targets=[{"Id": TARGET_ID, "Arn": target}])
         _all_taken("events:PutTargets", name, answer)
 
     def delete_rule(self, name: str) -> None:
         targets = self._targets(name)
         if targets:
             ids = [one["Id"] for one in targets]
-            answer = self._found("remove_targets", name, Rule=name, Ids=ids)
+            answer = self._calls.found("remove_targets", name, Rule=name, Ids=ids)
             _all_taken("events:RemoveTargets", name, answer or {})
         if targets is not None:
-            self._found("delete_rule", name, Name=name)
+            self._calls.found("delete_rule", name, Name=name)
 
     def _targets(self, name: str) -> list[dict[str, Any]] | None:
         """A rule has five at most, and one answer a hundred."""
-        found = self._found("list_targets_by_rule", name, Rule=name)
+        found = self._calls.found("list_targets_by_rule", name, Rule=name)
         return found["Targets"] if found else None
-
-    def _checked(self, call: str, name: str, **arguments: Any) -> dict[str, Any]:
-        with own_errors(what := _what(call, name)):
-            try:
-                answer: dict[str, Any] = getattr(self._events, call)(**arguments)
-                return answer
-            except ClientError as error:
-                if code_of(error) in _CONFLICTS:
-                    raise Conflict(f"{what}: {error}") from error
-                raise
-
-    def _found(self, call: str, name: str, **arguments: Any) -> dict[str, Any] | None:
-        """The answer, or None where there is no such rule."""
-        with own_errors(what := _what(call, name)):
-            try:
-                answer: dict[str, Any] = getattr(self._events, call)(**arguments)
-                return answer
-            except ClientError as error:
-                if code_of(error) == _ABSENT:
-                    return None
-                if code_of(error) in _CONFLICTS:
-                    raise Conflict(f"{what}: {error}") from error
-                raise
-
-
-def _what(call: str, name: str) -> str:
-    return f"events:{''.join(word.capitalize() for word in call.split('_'))} of {name}"
 
 
 def _all_taken(call: str, name: str, answer: dict[str, Any]) -> None:

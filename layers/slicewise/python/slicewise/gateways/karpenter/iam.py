@@ -4,42 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
 
-from botocore.exceptions import ClientError
 from botocore.session import Session
 
-from slicewise.errors import Conflict
-from slicewise.gateways.botocore_clients import client, code_of, own_errors
+from slicewise.gateways.botocore_clients import own_errors
+from slicewise.gateways.karpenter.named_calls import NamedCalls
 from slicewise.model.fargate import IamRole, OidcProvider
 
-_ABSENT, _EXISTS = "NoSuchEntity", "EntityAlreadyExists"
+_ABSENT = {"NoSuchEntity"}
 # A request at the same moment, and what still hangs on something that is to be deleted.
-_CONFLICTS = frozenset({"ConcurrentModification", "DeleteConflict", _EXISTS, _ABSENT})
+_CONFLICTS = {"ConcurrentModification", "DeleteConflict", "EntityAlreadyExists"}
 
 
 class IamApi:
     """Implements ports.Iam."""
 
     def __init__(self, session: Session, region: str):
-        self._session, self._region = session, region
-
-    @cached_property
-    def _iam(self) -> Any:
-        return client("iam", self._session, self._region)
+        self._calls = NamedCalls("iam", session, region, absent=_ABSENT, conflicts=_CONFLICTS)
 
     def role(self, name: str) -> IamRole | None:
-        found = self._found("get_role", RoleName=name)
-        listed = self._found("list_attached_role_policies", RoleName=name) if found else None
+        found = self._calls.found("get_role", name, RoleName=name)
+        listed = self._calls.found("list_attached_role_policies", name, RoleName=name) if found else None
         if found is None or listed is None:
             return None
         return _role(found["Role"], tuple(one["PolicyArn"] for one in listed["AttachedPolicies"]))
 
     def create_role(self, role: IamRole) -> None:
-        self._checked(
+        self._calls.made(
             "create_role",
+            role.name,
             Path=role.path,
             RoleName=role.name,
             AssumeRolePolicyDocument=json.dumps(role.trust, sort_keys=True),
@@ -49,64 +44,40 @@ class IamApi:
         )
 
     def attach_policy(self, name: str, policy: str) -> None:
-        self._checked("attach_role_policy", RoleName=name, PolicyArn=policy)
+        self._calls.made("attach_role_policy", name, RoleName=name, PolicyArn=policy)
 
     def delete_role(self, name: str) -> None:
         role = self.role(name)
         if role is None:
             return
         for policy in role.policies:
-            self._found("detach_role_policy", RoleName=name, PolicyArn=policy)
-        self._found("delete_role", RoleName=name)
+            self._calls.found("detach_role_policy", name, RoleName=name, PolicyArn=policy)
+        self._calls.found("delete_role", name, RoleName=name)
 
     def oidc_provider(self, arn: str) -> OidcProvider | None:
-        found = self._found("get_open_id_connect_provider", OpenIDConnectProviderArn=arn)
+        found = self._calls.found("get_open_id_connect_provider", arn, OpenIDConnectProviderArn=arn)
         if found is None:
             return None
         return OidcProvider(arn, tuple(found.get("ClientIDList") or ()), _by_key(found.get("Tags")))
 
     def create_oidc_provider(self, issuer: str, audience: str, tags: Mapping[str, str]) -> None:
-        self._checked(
-            "create_open_id_connect_provider", Url=issuer, ClientIDList=[audience], Tags=_listed(tags)
+        self._calls.made(
+            "create_open_id_connect_provider",
+            issuer,
+            Url=issuer,
+            ClientIDList=[audience],
+            Tags=_listed(tags),
         )
 
     def delete_oidc_provider(self, arn: str) -> None:
-        self._found("delete_open_id_connect_provider", OpenIDConnectProviderArn=arn)
+        self._calls.found("delete_open_id_connect_provider", arn, OpenIDConnectProviderArn=arn)
 
     def roles_trusting(self, provider: str) -> tuple[str, ...]:
         with own_errors("iam:ListRoles"):
-            pages = self._iam.get_paginator("list_roles").paginate()
+            pages = self._calls.client.get_paginator("list_roles").paginate()
             roles = [role for page in pages for role in page["Roles"]]
         trusting = (one["RoleName"] for one in roles if provider in json.dumps(_trust_of(one)))
         return tuple(sorted(trusting))
-
-    def _checked(self, call: str, **arguments: Any) -> None:
-        with own_errors(what := _what(call, arguments)):
-            try:
-                getattr(self._iam, call)(**arguments)
-            except ClientError as error:
-                if code_of(error) in _CONFLICTS:
-                    raise Conflict(f"{what}: {error}") from error
-                raise
-
-    def _found(self, call: str, **arguments: Any) -> dict[str, Any] | None:
-        """The answer, or None where what is named does not exist."""
-        with own_errors(what := _what(call, arguments)):
-            try:
-                answer: dict[str, Any] = getattr(self._iam, call)(**arguments)
-                return answer
-            except ClientError as error:
-                if code_of(error) == _ABSENT:
-                    return None
-                if code_of(error) in _CONFLICTS:
-                    raise Conflict(f"{what}: {error}") from error
-                raise
-
-
-def _what(call: str, arguments: Mapping[str, Any]) -> str:
-    operation = "".join(word.capitalize() for word in call.split("_")).replace("OpenId", "OpenID")
-    keys = ("RoleName", "OpenIDConnectProviderArn", "Url")
-    return f"iam:{operation} of {next(arguments[key] for key in keys if key in arguments)}"
 
 
 def _role(found: Mapping[str, Any], policies: tuple[str, ...]) -> IamRole:

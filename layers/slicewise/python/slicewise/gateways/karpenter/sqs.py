@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cached_property
-from typing import Any
 
-from botocore.exceptions import ClientError
 from botocore.session import Session
 
 from slicewise.errors import Conflict
-from slicewise.gateways.botocore_clients import client, code_of, own_errors
+from slicewise.gateways.karpenter.named_calls import NamedCalls
 from slicewise.model.interruptions import EventQueue
 
 # The codes of the query protocol, which SQS still sends beside the names of the errors, and those names.
-_ABSENT = frozenset({"NonExistentQueue", "QueueDoesNotExist"})
-_CONFLICTS = frozenset({"QueueAlreadyExists", "QueueNameExists", "QueueDeletedRecently", *_ABSENT})
+_ABSENT = {"NonExistentQueue", "QueueDoesNotExist"}
+_CONFLICTS = {"QueueAlreadyExists", "QueueNameExists", "QueueDeletedRecently"}
 _READ = ("MessageRetentionPeriod", "SqsManagedSseEnabled", "Policy")
 
 
@@ -24,22 +21,22 @@ class SqsEventQueues:
     """Implements ports.EventQueues."""
 
     def __init__(self, session: Session, region: str):
-        self._session, self._region = session, region
-
-    @cached_property
-    def _sqs(self) -> Any:
-        return client("sqs", self._session, self._region)
+        self._calls = NamedCalls("sqs", session, region, absent=_ABSENT, conflicts=_CONFLICTS)
 
     def queue(self, name: str) -> EventQueue | None:
         url = self._url(name)
-        found = self._found("get_queue_attributes", name, QueueUrl=url, AttributeNames=_READ) if url else None
-        tags = self._found("list_queue_tags", name, QueueUrl=url) if found else None
+        found = (
+            self._calls.found("get_queue_attributes", name, QueueUrl=url, AttributeNames=_READ)
+            if url
+            else None
+        )
+        tags = self._calls.found("list_queue_tags", name, QueueUrl=url) if found else None
         if found is None or tags is None:
             return None
         return _queue(name, found["Attributes"], tags.get("Tags") or {})
 
     def create_queue(self, queue: EventQueue) -> None:
-        self._checked(
+        self._calls.made(
             "create_queue",
             queue.name,
             QueueName=queue.name,
@@ -50,40 +47,16 @@ class SqsEventQueues:
     def set_queue(self, queue: EventQueue) -> None:
         if (url := self._url(queue.name)) is None:
             raise Conflict(f"sqs:SetQueueAttributes of {queue.name}: there is no such queue")
-        self._checked("set_queue_attributes", queue.name, QueueUrl=url, Attributes=_attributes(queue))
-        self._checked("tag_queue", queue.name, QueueUrl=url, Tags=dict(queue.tags))
+        self._calls.made("set_queue_attributes", queue.name, QueueUrl=url, Attributes=_attributes(queue))
+        self._calls.made("tag_queue", queue.name, QueueUrl=url, Tags=dict(queue.tags))
 
     def delete_queue(self, name: str) -> None:
         if url := self._url(name):
-            self._found("delete_queue", name, QueueUrl=url)
+            self._calls.found("delete_queue", name, QueueUrl=url)
 
     def _url(self, name: str) -> str | None:
-        found = self._found("get_queue_url", name, QueueName=name)
+        found = self._calls.found("get_queue_url", name, QueueName=name)
         return found["QueueUrl"] if found else None
-
-    def _checked(self, call: str, name: str, **arguments: Any) -> None:
-        with own_errors(what := _what(call, name)):
-            try:
-                getattr(self._sqs, call)(**arguments)
-            except ClientError as error:
-                if code_of(error) in _CONFLICTS:
-                    raise Conflict(f"{what}: {error}") from error
-                raise
-
-    def _found(self, call: str, name: str, **arguments: Any) -> dict[str, Any] | None:
-        """The answer, or None where there is no such queue."""
-        with own_errors(_what(call, name)):
-            try:
-                answer: dict[str, Any] = getattr(self._sqs, call)(**arguments)
-                return answer
-            except ClientError as error:
-                if code_of(error) in _ABSENT:
-                    return None
-                raise
-
-
-def _what(call: str, name: str) -> str:
-    return f"sqs:{''.join(word.capitalize() for word in call.split('_'))} of {name}"
 
 
 def _attributes(queue: EventQueue) -> dict[str, str]:
