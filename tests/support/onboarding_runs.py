@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 
+from slicewise.kube.labels import POLICY_TAG
 from slicewise.kube.ref import Ref
+from slicewise.model.cluster import OFFBOARD
 from slicewise.onboarding.observation import Settings
 from slicewise.planning.outcome import Stage
+from slicewise.trigger import Trigger
 
 from tests.fakes.account import HOME, INSTALLER, POLICY, SETTINGS, Account
 from tests.fakes.calls import Calls, strike
@@ -37,6 +41,18 @@ def created(policy: str = POLICY, settings: Settings = SETTINGS, **cluster) -> A
     account = Account(policy, settings=settings)
     account.create_cluster(**cluster)
     account.send_created()
+    return account
+
+
+def say_offboard(account: Account) -> None:
+    cluster = account.eks.clusters["gpu-1"]
+    account.eks.clusters["gpu-1"] = replace(cluster, tags={POLICY_TAG: OFFBOARD})
+    account.send(Trigger(GPU_1, "its tag changed"))
+
+
+def offboarded(account: Account) -> Account:
+    say_offboard(account)
+    account.run_until_idle()
     return account
 
 

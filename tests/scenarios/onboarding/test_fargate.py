@@ -6,9 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from slicewise.kube.labels import CLUSTER_TAG, POLICY_TAG
+from slicewise.kube.labels import CLUSTER_TAG
 from slicewise.kube.ref import Ref
-from slicewise.model.cluster import OFFBOARD
 from slicewise.model.fargate import FargateProfile, IamRole, OidcProvider
 from slicewise.onboarding.aws import fargate
 from slicewise.planning.outcome import Stage
@@ -20,7 +19,9 @@ from tests.fakes.clock import START
 from tests.support.onboarding_runs import (
     GPU_1,
     created,
+    offboarded,
     onboarded,
+    say_offboard,
     smooth_way,
     stage,
     struck_at,
@@ -43,18 +44,6 @@ OTHER = FargateProfile("team", role="arn:aws:iam::111122223333:role/team", subne
 
 def on_fargate(strike=None, settings=FARGATE_SETTINGS, **cluster) -> Account:
     return onboarded(ON_FARGATE, strike, settings, karpenter=False, **cluster)
-
-
-def say_offboard(account: Account) -> None:
-    cluster = account.eks.clusters["gpu-1"]
-    account.eks.clusters["gpu-1"] = replace(cluster, tags={POLICY_TAG: OFFBOARD})
-    account.send(Trigger(GPU_1, "its tag changed"))
-
-
-def offboarded(account: Account) -> Account:
-    say_offboard(account)
-    account.run_until_idle()
-    return account
 
 
 def in_aws(account: Account) -> dict[str, object]:

@@ -9,9 +9,8 @@ from datetime import timedelta
 
 import pytest
 from slicewise.errors import Refused, Unavailable
-from slicewise.kube.labels import CLUSTER_TAG, POLICY_TAG
+from slicewise.kube.labels import CLUSTER_TAG
 from slicewise.kube.ref import Ref
-from slicewise.model.cluster import OFFBOARD
 from slicewise.model.interruptions import EventQueue, EventRule
 from slicewise.onboarding.aws import interruptions
 from slicewise.planning.outcome import Stage
@@ -22,7 +21,9 @@ from tests.fakes.calls import REFUSALS
 from tests.support.onboarding_runs import (
     GPU_1,
     created,
+    offboarded,
     onboarded,
+    say_offboard,
     smooth_way,
     stage,
     struck_at,
@@ -47,18 +48,6 @@ def with_interruptions(policy: str = ASKED, settings=NODES, **cluster) -> Accoun
 
 def again(account: Account) -> Account:
     account.send_created()
-    account.run_until_idle()
-    return account
-
-
-def say_offboard(account: Account) -> None:
-    cluster = account.eks.clusters["gpu-1"]
-    account.eks.clusters["gpu-1"] = replace(cluster, tags={POLICY_TAG: OFFBOARD})
-    account.send(Trigger(GPU_1, "its tag changed"))
-
-
-def offboarded(account: Account) -> Account:
-    say_offboard(account)
     account.run_until_idle()
     return account
 

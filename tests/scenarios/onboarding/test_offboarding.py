@@ -25,6 +25,7 @@ from tests.scenarios.offhours.test_offhours import ASLEEP_AT_NIGHT, SERVER, berl
 from tests.scenarios.tuning.test_adoption import POLICY as ADOPTING
 from tests.scenarios.tuning.test_adoption import THEIRS, Adopting
 from tests.support.futures import Futures
+from tests.support.onboarding_runs import say_offboard
 from tests.support.tuning.tuned_account import GPU_1, TunedAccount, before
 
 BOTH = ADOPTING.replace(
@@ -51,12 +52,6 @@ def deployment(chooses: Object) -> Object:
         "metadata": {"name": "nightly", "namespace": "ml"},
         "spec": {"replicas": 0, "template": {"spec": {**chooses, "containers": containers}}},
     }
-
-
-def say_offboard(account: Account) -> None:
-    cluster = account.eks.clusters["gpu-1"]
-    account.eks.clusters["gpu-1"] = replace(cluster, tags={POLICY_TAG: OFFBOARD})
-    account.send(Trigger(GPU_1, "its tag changed"))
 
 
 def offboarded(account: TunedAccount, reconciles: int = 400) -> TunedAccount:

@@ -23,8 +23,8 @@ from slicewise.trigger import Trigger
 
 from tests.fakes.calls import REFUSALS, strike
 from tests.fakes.kube.deployments import NAMESPACE, Deployments, deployment
-from tests.scenarios.onboarding.test_offboarding import say_offboard
 from tests.support.futures import Futures
+from tests.support.onboarding_runs import say_offboard
 from tests.support.tuning.tuned_account import DAY, GPU_1, POLICY, TunedAccount, before
 
 PLAIN = POLICY.replace("{start: 4, max: 8}", "{start: 2, max: 3}")
