@@ -16,10 +16,10 @@ from typing import Any
 
 from sandbox.demo.narrator import Narrator
 from sandbox.demo.steps import wait
-from sandbox.examples import llm_scaler as scaler
 from sandbox.examples.catalog import Beside
-from sandbox.examples.llm_n_rises import NRises
-from sandbox.examples.llm_requests import Requests, Servers
+from sandbox.examples.llm import scaler
+from sandbox.examples.llm.n_rises import NRises
+from sandbox.examples.llm.requests import Requests, Servers
 from sandbox.examples.night import Night
 from sandbox.examples.steps import apply, clean_up, pool
 from sandbox.examples.world import ExampleCluster, World

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import pytest
 
-from sandbox.examples.queue_model import SYNC_SECONDS, Autoscaler, Load, Queue, changed
+from sandbox.examples.llm.queue_model import SYNC_SECONDS, Autoscaler, Load, Queue, changed
 
 # Of the example's policy: a request may take three times as long as alone.
 BUDGET = 3.0

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from sandbox.examples import llm_scaler, overlay
+from sandbox.examples import overlay
+from sandbox.examples.llm import scaler
 from sandbox.examples.overlay import Change
 
 CHANGE = Change("ScaledObject", "chat", "spec.triggers.0.metadata.threshold", "9", "a test")
@@ -36,8 +37,8 @@ def test_a_change_is_printed_with_its_value_on_one_line_and_its_reason():
 
 def test_each_change_of_the_llm_queue_is_of_a_field_that_its_file_has_with_another_value():
     """kustomize refuses a field that is not there, but no missing object, and no value that is there."""
-    file = yaml.safe_load((llm_scaler.FOLDER / "scaledobject.yaml").read_text())
-    for change in llm_scaler.changes("http://127.0.0.1:1"):
+    file = yaml.safe_load((scaler.FOLDER / "scaledobject.yaml").read_text())
+    for change in scaler.changes("http://127.0.0.1:1"):
         found = file
         assert (change.kind, change.name) == (file["kind"], file["metadata"]["name"])
         for part in change.field.split("."):

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from sandbox.examples import llm_n_rises, llm_scaler
-from sandbox.examples.llm_n_rises import NRises
-from sandbox.examples.llm_requests import Servers
+from sandbox.examples.llm import n_rises, scaler
+from sandbox.examples.llm.n_rises import NRises
+from sandbox.examples.llm.requests import Servers
 
 # As KEDA 2.21.0 has it.
 UNARY = 'grpc_method="GetMetrics",grpc_service="api.MetricsService",grpc_type="unary"'
@@ -31,7 +31,7 @@ class Kube:
 
     def get(self, path: str) -> dict[str, Any]:
         if "scaledobjects" in path:
-            found: dict[str, Any] = yaml.safe_load((llm_scaler.FOLDER / "scaledobject.yaml").read_text())
+            found: dict[str, Any] = yaml.safe_load((scaler.FOLDER / "scaledobject.yaml").read_text())
             return found
         return {"spec": {"replicas": self.replicas, "template": {}}}
 
@@ -52,17 +52,17 @@ def rises(replicas: int = 6) -> NRises:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for comes with the first look, or never."""
-    monkeypatch.setattr(llm_n_rises, "wait", lambda story, done, says: done())
+    monkeypatch.setattr(n_rises, "wait", lambda story, done, says: done())
 
 
 def reads(monkeypatch: pytest.MonkeyPatch, *counts: int) -> None:
     left: Iterator[int] = iter(counts)
-    monkeypatch.setattr(llm_scaler, "reads", lambda cluster: next(left))
+    monkeypatch.setattr(scaler, "reads", lambda cluster: next(left))
 
 
 def test_reads_of_autoscalers_are_counted_whatever_they_were_answered():
-    assert llm_scaler.reads_of(PAGE) == 9
-    assert llm_scaler.reads_of("") == 0
+    assert scaler.reads_of(PAGE) == 9
+    assert scaler.reads_of("") == 0
 
 
 def test_a_period_is_one_read_of_each_of_the_two_autoscalers(monkeypatch, at_once):
@@ -83,7 +83,7 @@ def test_beside_the_example_runs_a_query_without_n_with_the_target_of_a_replica_
     query = trigger["metadata"]["query"]
 
     assert {namespace["metadata"]["name"], scaled["metadata"]["namespace"]} == {"plain"}
-    assert deployment["spec"]["replicas"] == llm_scaler.wanted(16, 2) == 4
+    assert deployment["spec"]["replicas"] == scaler.wanted(16, 2) == 4
     assert trigger["metadata"]["threshold"] == "4"
     assert 'namespace="plain"' in query and 'service="plain"' in query
     assert "slices_per_gpu" not in query and "chat" not in query and '"default"' not in query

@@ -7,7 +7,7 @@ from typing import Any
 
 from slicewise.kube.labels import SLICES_ANNOTATION
 
-from sandbox.examples.llm_requests import Servers
+from sandbox.examples.llm.requests import Servers
 
 
 class Kube:

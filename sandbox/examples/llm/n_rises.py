@@ -11,8 +11,8 @@ from slicewise.kube.labels import ROLLOUT_ANNOTATION
 
 from sandbox.demo.narrator import Narrator
 from sandbox.demo.steps import wait
-from sandbox.examples import llm_scaler as scaler
-from sandbox.examples.llm_requests import Servers
+from sandbox.examples.llm import scaler
+from sandbox.examples.llm.requests import Servers
 from sandbox.examples.world import ExampleCluster, World, offered
 from sandbox.metrics.replay import MetricsReplay
 
