@@ -1,11 +1,10 @@
 """
-Requests that replicas on slices serve, and what an autoscaler makes of their queue: a model in its own time.
+Requests that replicas on slices serve, and what an autoscaler makes of their queue: a model in its own
+time.
 
-A GPU serves the requests of all its replicas in turn, so that one which takes a second alone takes 1/(1 − ρ)
-seconds on average where the GPU is busy for a part ρ of its time: the law by which the tuning rule predicts
-slowdown (docs/tuning.md). Of several at a time it does η = 0.9 of its work. A request goes to any GPU with
-replicas, since kube-proxy picks one at random. Replicas fill GPUs, N each: scheduler and Karpenter pack them,
-and a GPU that they no longer need goes a minute later (`consolidateAfter`).
+GPUs serve by the law of gpu_time.py. A request goes to any GPU with replicas, since kube-proxy picks one at
+random. Replicas fill GPUs, N each: scheduler and Karpenter pack them, and a GPU that they no longer need
+goes a minute later (`consolidateAfter`).
 
 The autoscaler is Kubernetes' (1.37, pkg/controller/podautoscaler): each 15 seconds the metric by the target
 per replica, rounded up; within a tenth nothing happens; down to the most that it wanted in five minutes.
@@ -18,12 +17,14 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 
-ETA = 0.9
+from sandbox.examples.llm.gpu_time import ETA, Cost, Request, SharedGpu
+
 SYNC_SECONDS, TOLERANCE, STABILIZATION_SECONDS = 15.0, 0.1, 300.0
 # Over so long the query has the mean: of a few requests in flight, one more would move everything.
 WINDOW_SECONDS = 120.0
 CONSOLIDATE_SECONDS = 60.0
-TICK_SECONDS = 0.05
+# Between looks at the replicas and at what is in flight; requests come and end at any time.
+TICK_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,14 @@ class Load:
         return self.busy / (1 - self.busy)
 
     @property
+    def cost(self) -> Cost:
+        """Of a request: the GPU does all of it."""
+        return Cost((self.service_seconds,))
+
+    @property
     def rate(self) -> float:
         """Requests a second."""
         return self.gpus * self.busy * ETA / self.service_seconds
-
-
-@dataclass
-class Request:
-    came: float
-    left_seconds: float
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Queue:
     slowdowns: list[tuple[float, float]] = field(default_factory=list)
     replicas: list[tuple[float, int]] = field(default_factory=list)
     _needed_until: float = 0.0
-    _gpus: list[list[Request]] = field(default_factory=list)
+    _gpus: list[SharedGpu] = field(default_factory=list)
     _in_flight: deque[int] = field(default_factory=lambda: deque(maxlen=round(WINDOW_SECONDS / TICK_SECONDS)))
 
     def __post_init__(self) -> None:
@@ -127,31 +127,26 @@ class Queue:
         return [count for time, count in self.replicas if time <= at][-1]
 
     def _pack(self) -> None:
-        """Requests of a GPU that goes are served elsewhere."""
+        """Requests of a GPU that goes begin again elsewhere."""
         gpus = max(1, math.ceil(self.scaler.replicas / self.n))
         while len(self._gpus) < gpus:
-            self._gpus.append([])
+            self._gpus.append(SharedGpu(self.now))
         if len(self._gpus) == gpus:
             self._needed_until = self.now
         while len(self._gpus) > gpus and self.now - self._needed_until >= CONSOLIDATE_SECONDS:
-            for request in self._gpus.pop():
-                self._random.choice(self._gpus).append(request)
+            for request in self._gpus.pop().requests:
+                self._random.choice(self._gpus).add(request)
 
     def _arrive(self) -> None:
         while self._next <= self.now:
-            self._random.choice(self._gpus).append(Request(self._next, self.load.service_seconds))
+            gpu = self._random.choice(self._gpus)
+            self._serve(gpu, max(gpu.now, self._next))
+            gpu.add(Request(self._next, self.load.cost))
             self._next += self._random.expovariate(self.load.rate)
 
-    def _serve(self, gpu: list[Request]) -> None:
-        if not gpu:
-            return
-        each = TICK_SECONDS * (ETA if len(gpu) > 1 else 1.0) / len(gpu)
-        for request in gpu:
-            request.left_seconds -= each
-        ended = [request for request in gpu if request.left_seconds <= 0]
-        gpu[:] = [request for request in gpu if request.left_seconds > 0]
-        took = ((self.now - request.came) / self.load.service_seconds for request in ended)
-        self.slowdowns += ((self.now, slowdown) for slowdown in took)
+    def _serve(self, gpu: SharedGpu, until: float | None = None) -> None:
+        ended = gpu.work(self.now if until is None else until)
+        self.slowdowns += ((request.done[-1], request.slowdown) for request in ended)
 
 
 def changed(load: Load, before: int, after: int, *, at: float, until: float, is_published: bool) -> Queue:
