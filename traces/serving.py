@@ -140,15 +140,15 @@ def serving(seed: int, *, load: float = 1.0, exchanged: bool = False) -> Trace:
         load: Factor on the rates of the scored week.
         exchanged: Learn from the second week and score the first.
     """
-    rates = _rates()
+    by_client = rates()
     week = WEEK * SAMPLES_A_DAY
     if exchanged:
-        rates = np.concatenate([rates[:, week:], rates[:, :week]], axis=1)
+        by_client = np.concatenate([by_client[:, week:], by_client[:, :week]], axis=1)
     profiles = _profiles()
     draw = random.Random(seed)
-    models = [profiles[draw.randrange(len(profiles))] for _ in range(len(rates))]
+    models = [profiles[draw.randrange(len(profiles))] for _ in range(len(by_client))]
     names, memory, busy = [], [], []
-    for client, (rate, (model, mib, full_busy)) in enumerate(zip(rates, models, strict=True)):
+    for client, (rate, (model, mib, full_busy)) in enumerate(zip(by_client, models, strict=True)):
         active = np.sort(rate[:week][rate[:week] > 0])
         if len(active) < LEAST_ACTIVE_WINDOWS:
             continue
@@ -163,7 +163,8 @@ def serving(seed: int, *, load: float = 1.0, exchanged: bool = False) -> Trace:
 
 
 @cache
-def _rates() -> np.ndarray:
+def rates() -> np.ndarray:
+    """Requests per second of LLM-serving clients as published: clients × windows of ten minutes."""
     with gzip.open(DATA / "servegen" / "language_rates.csv.gz", "rt") as lines:
         next(lines)
         return np.loadtxt(lines, delimiter=",")[:, 1:].T

@@ -150,8 +150,8 @@ EXAMPLES: Mapping[str, Example] = {
             title="LLM servers on slices, as many as their requests and N call for",
             claims=(
                 *("onboarded", "published", "from-zero", "replicas-by-queue", "slices-before-nodes"),
-                *("n-is-followed", "not-without-n", "asleep", "awake-as-before", "back-to-zero"),
-                "cleaned-up",
+                *("n-is-followed", "latency-held", "not-without-n", "asleep", "awake-as-before"),
+                *("back-to-zero", "cleaned-up"),
             ),
             module="llm_queue",
             controllers=("keda", "keda-adapter"),

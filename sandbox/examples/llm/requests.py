@@ -1,42 +1,53 @@
 """
-Requests to LLM servers, as Prometheus would have them of vLLM, of a gateway and of kube-state-metrics.
+Requests to the example's servers while they come, and what Prometheus scrapes of it.
 
-A stand-in for all three, since no container runs: samples are written each second.
+A stand-in for vLLM, a gateway and kube-state-metrics, since no container runs: it asks the API server which
+pods run and where, replays requests of a public trace, has them served by fleet.py in real time, and
+answers Prometheus over HTTP. Prometheus finds its targets by HTTP, with the labels that a PodMonitor gives.
 """
 
 from __future__ import annotations
 
+import heapq
+import json
 import threading
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from slicewise.kube.labels import SLICES_ANNOTATION
 
-from sandbox.cluster.client import KubeClient
-from sandbox.metrics.prometheus import Prometheus
-from sandbox.metrics.remote_write import STALE, Samples
+from sandbox.aws.core.loopback import Handler, Server
+from sandbox.cluster.client import KubeClient, KubeError
+from sandbox.examples.llm import exposition
+from sandbox.examples.llm.fleet import Fleet, Gateway
+from sandbox.examples.llm.gpu_time import Cost
+from sandbox.examples.llm.replay import Arrivals, Part
 
-# Of a metric: its name, and its labels with their values.
-Series = tuple[str, frozenset[tuple[str, str]]]
+# A short answer of a small model. Most of its time is not the GPU's, which leaves room for other pods.
+COST = Cost(gpu=(0.008, 0.032), besides=0.21)
+# Requests a second, in the afternoon: three replicas on two GPUs serve them well, and one GPU cannot.
+AFTERNOON = 32.0
+# What a gateway lets a server have, and holds where there is none. Without such bounds a queue grows while
+# servers start, and starts more of them than its requests need.
+EACH, HOLDS = 6, 4
+LOOK_SECONDS, SCRAPE_SECONDS = 0.5, 0.5
+APP = "app=chat"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Servers:
     """
     Replicas of a Deployment `chat`, and the gateway before them.
 
     Attributes:
         service: What the gateway calls them.
-        in_flight: Requests of all replicas together, who share them evenly; the gateway holds them while
-            there is none.
     """
 
     namespace: str
     service: str
-    in_flight: int = 0
 
     @property
     def path(self) -> str:
@@ -52,64 +63,159 @@ class Servers:
         """That are wanted, whether they run or not."""
         return int(kube.get(self.path)["spec"]["replicas"])
 
-    def running(self, kube: KubeClient) -> list[str]:
-        """Names of the pods that serve."""
-        pods = kube.list(f"/api/v1/namespaces/{self.namespace}/pods", labelSelector="app=chat")
-        return [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") == "Running"]
+    def running(self, kube: KubeClient) -> dict[str, str]:
+        """Node of each pod that serves, by the pod's name."""
+        pods = kube.list(f"/api/v1/namespaces/{self.namespace}/pods", labelSelector=APP)
+        return {
+            pod["metadata"]["name"]: pod["spec"]["nodeName"]
+            for pod in pods
+            if pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
+        }
 
     def published(self, kube: KubeClient) -> str | None:
         """N as Slicewise has annotated it; None where it has not, or where there is no Deployment."""
         found = kube.find(self.path) or {"metadata": {}}
-        return found["metadata"].get("annotations", {}).get(SLICES_ANNOTATION)
-
-    def measured(self, kube: KubeClient) -> Iterator[tuple[Series, float]]:
-        servers = self.running(kube)
-        held = 0 if servers else self.in_flight
-        yield _series("gateway_requests_pending", service=self.service), float(held)
-        for server in servers:
-            of_pod = {"namespace": self.namespace, "pod": server}
-            yield _series("vllm:num_requests_running", **of_pod), self.in_flight / len(servers)
-            yield _series("vllm:num_requests_waiting", **of_pod), 0.0
-        if n := self.published(kube):
-            n_label = {"annotation_slicewise_dev_slices_per_gpu": n}
-            yield (
-                _series(
-                    "kube_deployment_annotations", namespace=self.namespace, deployment="chat", **n_label
-                ),
-                1.0,
-            )
+        n: str | None = found["metadata"].get("annotations", {}).get(SLICES_ANNOTATION)
+        return n
 
 
 class Requests:
-    """Of some servers, written between `with` and its end."""
+    """
+    Answers Prometheus from its beginning on; requests come, and are served, between `begin` and `close`.
 
-    def __init__(self, kube: KubeClient, prometheus: Prometheus, *servers: Servers):
-        self._kube, self._prometheus, self._servers = kube, prometheus, servers
-        self._ends = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="requests", daemon=True)
+    Args:
+        servers: Of one cluster.
+    """
+
+    def __init__(self, *servers: Servers):
+        self.servers = servers
+        self._lock, self._ends = threading.Lock(), threading.Event()
+        now = time.monotonic()
+        gateways = {one.service: Gateway(COST, EACH, HOLDS, seed) for seed, one in enumerate(servers)}
+        self._fleet = Fleet(now, gateways)
+        self._arrivals = {
+            one.service: Arrivals(AFTERNOON, now, seed=seed) for seed, one in enumerate(servers)
+        }
+        self._published: dict[tuple[str, str], str] = {}
+        self._server = Server(_handler(self))
+        self._thread: threading.Thread | None = None
+
+    def scrape_config(self) -> dict[str, Any]:
+        """For Prometheus' `scrape_configs`: its labels name no namespace where a metric does itself."""
+        url = f"http://127.0.0.1:{self._server.port}/targets"
+        return {
+            "job_name": "llm-queue",
+            "scrape_interval": f"{1000 * SCRAPE_SECONDS:.0f}ms",
+            "http_sd_configs": [{"url": url, "refresh_interval": "1s"}],
+        }
+
+    def begin(self, kube: KubeClient) -> Self:
+        """Of the cluster in which the servers are."""
+        self._thread = threading.Thread(target=self._run, args=(kube,), name="requests", daemon=True)
+        self._thread.start()
+        return self
+
+    def play(self, servers: Servers, part: Part | None) -> float:
+        """From now on the requests of this part of the day come, or none; requests a second, on average."""
+        with self._lock:
+            self._work()
+            return self._arrivals[servers.service].play(part)
+
+    @property
+    def scale(self) -> float:
+        """Of the trace's rates."""
+        return self._arrivals[self.servers[0].service].scale
+
+    def refused(self, servers: Servers) -> int:
+        """Until now."""
+        with self._lock:
+            self._work()
+            return self._fleet.gateways[servers.service].refused
+
+    def close(self) -> None:
+        """A second call does nothing."""
+        if self._ends.is_set():
+            return
+        self._ends.set()
+        if self._thread:
+            self._thread.join()
+        self._server.close()
 
     def __enter__(self) -> Self:
-        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ends.set()
-        self._thread.join()
+        self.close()
 
-    def _run(self) -> None:
-        before: set[Series] = set()
-        while not self._ends.wait(1):
-            found = dict(one for servers in self._servers for one in servers.measured(self._kube))
-            # As a scrape does: what its target no longer has counts no longer.
-            written = dict.fromkeys(before - found.keys(), STALE) | found
-            at = time.time()
-            self._prometheus.write(
-                Samples(name, dict(labels), [(at, value)]) for (name, labels), value in written.items()
-            )
-            before = set(found)
+    def page(self, path: str) -> tuple[str, str] | None:
+        """What is answered, and its type; None for a path that there is not."""
+        with self._lock:
+            self._work()
+            if path == "/targets":
+                return json.dumps(self._targets()), "application/json"
+            text = self._text(path)
+        return (text, exposition.CONTENT_TYPE) if text is not None else None
+
+    def _text(self, path: str) -> str | None:
+        if path == "/gateway/metrics":
+            return exposition.gateway_page(self._fleet.gateways)
+        if path == "/kube-state-metrics/metrics":
+            return exposition.annotations_page(self._published)
+        for gateway in self._fleet.gateways.values():
+            for pod, server in gateway.servers.items():
+                if path == f"/pods/{pod}/metrics":
+                    return exposition.server_page(server)
+        return None
+
+    def _targets(self) -> list[dict[str, Any]]:
+        targets = [self._target("/gateway/metrics", job="gateway")]
+        targets.append(self._target("/kube-state-metrics/metrics", job="kube-state-metrics"))
+        for gateway in self._fleet.gateways.values():
+            for pod in gateway.servers:
+                namespace, _, name = pod.partition("/")
+                of_pod = {"namespace": namespace, "pod": name, "container": "server", "endpoint": "http"}
+                targets.append(self._target(f"/pods/{pod}/metrics", job=f"{namespace}/chat", **of_pod))
+        return targets
+
+    def _target(self, path: str, **labels: str) -> dict[str, Any]:
+        return {
+            "targets": [f"127.0.0.1:{self._server.port}"],
+            "labels": {"__metrics_path__": path, **labels},
+        }
+
+    def _run(self, kube: KubeClient) -> None:
+        while not self._ends.wait(LOOK_SECONDS):
+            with suppress(KubeError):  # busy: what was seen last stays until the next look
+                self._look(kube)
+
+    def _look(self, kube: KubeClient) -> None:
+        pods = {one: one.running(kube) for one in self.servers}
+        published = {(one.namespace, "chat"): one.published(kube) for one in self.servers}
+        with self._lock:
+            self._work()
+            self._published = {key: n for key, n in published.items() if n}
+            for one, nodes in pods.items():
+                placed = {f"{one.namespace}/{pod}": node for pod, node in nodes.items()}
+                self._fleet.place(one.service, placed)
+
+    def _work(self) -> None:
+        """Until now."""
+        now = time.monotonic()
+        streams = [
+            [(at, service) for at in arrivals.until(now)] for service, arrivals in self._arrivals.items()
+        ]
+        self._fleet.work(now, heapq.merge(*streams))
 
 
-def _series(name: str, **labels: str) -> Series:
-    return name, frozenset(labels.items())
+def _handler(requests: Requests) -> type[Handler]:
+    class Metrics(Handler):
+        def do_GET(self) -> None:
+            found = requests.page(self.path)
+            if found is None:
+                return self.reply(404, f"no page {self.path}\n".encode())
+            text, kind = found
+            self.reply(200, text.encode(), {"Content-Type": kind})
+
+    return Metrics

@@ -15,7 +15,9 @@ from sandbox.metrics.prometheus import Prometheus
 
 FOLDER = named("llm-queue").folder
 # KEDA asks so often whether a target at 0 is needed, and leaves one that is not needed for so long.
-POLL_SECONDS, COOLDOWN_SECONDS = 2, 10
+POLL_SECONDS, COOLDOWN_SECONDS = 2, 5
+# Over so long the query has the mean here, and the latency of requests is asked for.
+WINDOW_SECONDS = 15
 # Calls of its adapter as KEDA's operator counts them: one whenever an autoscaler reads a metric.
 _READS = re.compile(r'^keda_\w+_handled_total\{.*grpc_method="GetMetrics".*\} (\S+)$', re.MULTILINE)
 
@@ -27,14 +29,14 @@ def changes(prometheus: str) -> tuple[Change, ...]:
         Change("ScaledObject", "chat", field, value, reason)
         for field, value, reason in (
             (f"{trigger}.serverAddress", prometheus, "Prometheus is on this machine"),
-            (f"{trigger}.query", query(), "the mean of 10 s, not of a minute"),
+            (f"{trigger}.query", query(), f"the mean of {WINDOW_SECONDS} s, not of a minute"),
             ("spec.pollingInterval", POLL_SECONDS, "in place of 15 s"),
             ("spec.cooldownPeriod", COOLDOWN_SECONDS, "in place of 5 minutes"),
         )
     )
 
 
-def wanted(in_flight: int, n: int) -> int:
+def wanted(in_flight: float, n: int) -> int:
     """Replicas, by docs/scaling_by_queue.md."""
     return math.ceil(in_flight * n / target())
 
@@ -46,13 +48,25 @@ def target() -> float:
 
 def query() -> str:
     """As it is asked here."""
-    return _trigger()["query"].replace("[1m:5s]", "[10s:1s]")
+    return _trigger()["query"].replace("[1m:5s]", f"[{WINDOW_SECONDS}s:500ms]")
 
 
 def load(prometheus: Prometheus) -> float:
     """What the query gives now; 0 where it gives nothing."""
-    found = prometheus.ask("query", query=query())["data"]["result"]
-    return float(found[0]["value"][1]) if found else 0.0
+    return value(prometheus, query()) or 0.0
+
+
+def p95(prometheus: Prometheus, namespace: str, seconds: float) -> float | None:
+    """Of whole requests that ended in the last seconds, in seconds; None where none did."""
+    buckets = f'vllm:e2e_request_latency_seconds_bucket{{namespace="{namespace}"}}[{seconds:.0f}s]'
+    found = value(prometheus, f"histogram_quantile(0.95, sum by (le) (increase({buckets})))")
+    return None if found is None or math.isnan(found) else found
+
+
+def value(prometheus: Prometheus, asked: str) -> float | None:
+    """Of a query that gives one value or none."""
+    found = prometheus.ask("query", query=asked)["data"]["result"]
+    return float(found[0]["value"][1]) if found else None
 
 
 def reads(cluster: ExampleCluster) -> int:

@@ -33,7 +33,7 @@ class Kube:
         if "scaledobjects" in path:
             found: dict[str, Any] = yaml.safe_load((scaler.FOLDER / "scaledobject.yaml").read_text())
             return found
-        return {"spec": {"replicas": self.replicas, "template": {}}}
+        return {"spec": {"replicas": self.replicas, "template": {"spec": {"nodeSelector": {"pool": "llm"}}}}}
 
     def find(self, path: str) -> dict[str, Any]:
         return {"metadata": {"annotations": {"slicewise.dev/slices-per-gpu": "3"}}}
@@ -44,9 +44,9 @@ class Cluster:
         self.kube = Kube(replicas)
 
 
-def rises(replicas: int = 6) -> NRises:
-    chat, plain = Servers("default", "chat", 16), Servers("plain", "plain")
-    return NRises(None, None, Cluster(replicas), chat, plain, 2)
+def rises(replicas: int = 4) -> NRises:
+    chat, plain = Servers("default", "chat"), Servers("plain", "plain")
+    return NRises(None, None, Cluster(replicas), None, chat, plain, n=2, before=3)
 
 
 @pytest.fixture
@@ -77,13 +77,32 @@ def test_where_no_reads_are_counted_nothing_has_settled(monkeypatch, at_once):
     assert rises()._settled() is None
 
 
+def test_it_has_not_settled_before_both_periods_have_passed(monkeypatch, at_once):
+    reads(monkeypatch, 20, 22, 22)
+
+    assert rises()._settled() is None
+
+
 def test_beside_the_example_runs_a_query_without_n_with_the_target_of_a_replica_at_the_n_before():
-    namespace, deployment, scaled = rises()._copies()
+    namespace, deployment, scaled = rises().copies()
     [trigger] = scaled["spec"]["triggers"]
     query = trigger["metadata"]["query"]
 
     assert {namespace["metadata"]["name"], scaled["metadata"]["namespace"]} == {"plain"}
-    assert deployment["spec"]["replicas"] == scaler.wanted(16, 2) == 4
+    assert deployment["spec"]["replicas"] == 3
     assert trigger["metadata"]["threshold"] == "4"
     assert 'namespace="plain"' in query and 'service="plain"' in query
     assert "slices_per_gpu" not in query and "chat" not in query and '"default"' not in query
+
+
+def test_its_servers_keep_away_from_the_gpus_of_the_example():
+    _, deployment, _ = rises().copies()
+    spec = deployment["spec"]["template"]["spec"]
+    [apart] = spec["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+
+    assert spec["nodeSelector"] == {"pool": "llm"}
+    assert apart == {
+        "labelSelector": {"matchLabels": {"app": "chat"}},
+        "namespaces": ["default"],
+        "topologyKey": "kubernetes.io/hostname",
+    }
