@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from sandbox.artifacts.cache import cache_folder, locked
@@ -22,6 +23,7 @@ from sandbox.artifacts.tools import node, node_environment
 ROOT = Path(__file__).resolve().parent.parent
 # All that the app reads, beside what its context names.
 SOURCES = ("cdk_app", "lambdas", "layers", "policies", "cdk.json", "requirements.txt", "constraints.txt")
+ASSET = "/asset."  # how the CDK begins the name of each
 _KEPT = 8  # of 50 MB each, helm and kubectl in the most part: those of the tests, and a demo's
 
 
@@ -60,7 +62,25 @@ def synthesize(
         for old in sorted(folder.iterdir(), key=lambda one: one.stat().st_mtime)[:-_KEPT]:
             shutil.rmtree(old)
         shutil.rmtree(out, ignore_errors=True)  # a killed sandbox left one there
-        return Path(shutil.copytree(kept, out))
+        return copied(kept, out)
+
+
+def copied(assembly: Path, out: Path) -> Path:
+    """
+    The same files in the folder `out`, which must not be there yet; returns it.
+
+    An asset is named by what is in it, so nobody writes to one: links do in the place of 58 MB, where both
+    folders are on one file system.
+    """
+    return Path(shutil.copytree(assembly, out, copy_function=_put))
+
+
+def _put(source: str, target: str) -> str:
+    if ASSET in source:
+        with suppress(OSError):  # another file system, or one without links
+            os.link(source, target)
+            return target
+    return shutil.copy2(source, target)
 
 
 def _run(out: Path, context: Mapping[str, str], environment: Mapping[str, str] | None) -> None:

@@ -21,8 +21,8 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
         cdk_cli.install()
     except cdk_cli.CdkFailed as reason:
         pytest.skip(f"the CDK CLI cannot be had here: {reason}")
-    # An account of its own: other tests of the same process keep theirs.
-    with Aws.start(tmp_path_factory.mktemp("aws"), account="222233334444") as aws:
+    # In the account of `python -m sandbox up`, whose assembly was synthesized already or will be.
+    with Aws.start(tmp_path_factory.mktemp("aws")) as aws:
         yield aws
 
 
