@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from slicewise.policy.model import Tuning
 from slicewise.tuning.classes.rule import ClassPolicy, calibrate_classes, class_of, reclassify
@@ -97,6 +97,8 @@ def test_a_pod_more_in_the_pool_of_the_largest_and_busiest_never_raises_n(drawn,
 
 
 @given(st.lists(numbers, max_size=12), st.lists(numbers, max_size=4), numbers, numbers, numbers)
+@example([], [], 0.0, math.nan, 0.0)  # no card, so that what a pod reserves is all of it
+@example([], [], 0.0, -math.inf, 0.5)
 @settings(max_examples=100, deadline=None)
 def test_no_policy_host_or_card_breaks_the_rule_or_overcommits(busy, memory, card, one, two):
     pods = [pod("a", [0.1] * 24), measure("b", busy * 2, memory, step_seconds=HOUR)]

@@ -442,14 +442,12 @@ def memory_share(n: int, headroom: float = MEMORY_HEADROOM) -> float:
 
 def _greedy_advice(pods: Sequence[PodUse], card: float, bounds: Sequence[Bound], policy: TuningPolicy) -> str:
     greedy = [pod.name for pod in pods if is_greedy(pod, card)]
-    if not greedy:
-        return ""
     compute = next(bound.n for bound in bounds if bound.what == "compute")
-    share = memory_share(max(2, compute), policy.memory_headroom)
+    # With a headroom that is no part of a card, nothing may be reserved of it.
+    if not greedy or compute < 2 or not 0 <= policy.memory_headroom < 1:
+        return ""
     return (
         f"{len(greedy)} pods reserve the card when they start ({', '.join(sorted(greedy)[:3])}): "
-        f"set vLLM's --gpu-memory-utilization to {share:.2f}, or TensorFlow's allow_growth, "
-        f"and compute would let {max(2, compute)} of them share a GPU."
-        if compute >= 2
-        else ""
+        f"set vLLM's --gpu-memory-utilization to {memory_share(compute, policy.memory_headroom):.2f}, "
+        f"or TensorFlow's allow_growth, and compute would let {compute} of them share a GPU."
     )
