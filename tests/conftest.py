@@ -8,6 +8,7 @@ here passes on a busy machine, too. `pytest --hypothesis-profile=default` looks 
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -45,6 +46,9 @@ def groups_own() -> Iterator[sharing.GroupsOwn]:
 
 def pytest_collection_finish() -> None:
     """What is there by now stays: to look through it again for garbage took a tenth of the tests' time."""
+    if "aws_cdk" in sys.modules:
+        message = "a test file imports aws_cdk, which starts a process of the CDK in each of pytest's"
+        raise pytest.UsageError(f"{message}. Import it in the test that needs it.")
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

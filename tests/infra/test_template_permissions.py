@@ -10,8 +10,10 @@ from importlib.resources import files
 import pytest
 from slicewise.model import cluster as model
 from slicewise.onboarding import rbac
+from slicewise.onboarding.aws import fargate, interruptions
 
 from tests.infra.templates import Template, as_list, spelt_out
+from tests.support import builders
 
 ROLES = (
     "slicewise-installer",
@@ -453,9 +455,23 @@ def test_policies_stay_within_what_iam_takes(full):
 
 
 def test_names_that_are_fenced_are_the_names_that_the_runtime_uses():
-    # Not above: it starts a process of the CDK, and every worker collects this file.
+    # Not above: it starts a process of the CDK, and every worker collects this file (tests/conftest.py).
     from cdk_app import permissions
 
     assert permissions.ALLOW_ACCESS_ENTRIES_TAG == "slicewise.dev/allow-access-entries"
     assert str(model.AlarmName("gpu-1", "idle")).startswith(permissions.ALARM_PREFIX)
     assert (permissions.INSTALLER_GROUP, permissions.TUNER_GROUP) == (rbac.INSTALLER_GROUP, rbac.TUNER_GROUP)
+
+
+def test_what_the_installer_may_make_has_the_names_and_tags_that_the_runtime_gives_it():
+    from cdk_app import permissions
+
+    cluster = builders.cluster(issuer="https://issuer/id/1")
+    role, queue = fargate.role(cluster, builders.settings()), interruptions.queue(cluster)
+
+    assert permissions.FARGATE_PROFILE == fargate.PROFILE
+    assert role.path == f"/{permissions.ROLE_PATH}/"
+    assert permissions.INTERRUPTIONS_PREFIX == interruptions.PREFIX
+    assert permissions.INTERRUPTION_SOURCES == interruptions.SOURCES
+    for made in (role, queue):
+        assert permissions.CLUSTER_NAME_TAG in made.tags

@@ -8,7 +8,6 @@ from slicewise.onboarding import manifests
 from slicewise.onboarding.aws import fargate, owned
 from slicewise.policy.model import parse
 
-from cdk_app import permissions
 from tests.support import builders
 
 PREFIX = "slicewise-on-fargate-"
@@ -32,13 +31,6 @@ def test_a_name_that_fits_just_so_is_kept():
     cluster = "c" * (64 - len(PREFIX))
 
     assert owned.name_for(PREFIX, cluster) == PREFIX + cluster
-
-
-def test_the_deployment_grants_the_names_that_the_runtime_uses():
-    assert permissions.FARGATE_PROFILE == fargate.PROFILE
-    assert permissions.CLUSTER_NAME_TAG == owned.CLUSTER_NAME_TAG
-    wanted = fargate.role(builders.cluster(issuer="https://issuer/id/1"), builders.settings())
-    assert wanted.path == f"/{permissions.ROLE_PATH}/"
 
 
 def test_in_other_partitions_arns_are_of_them():

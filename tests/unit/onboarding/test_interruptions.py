@@ -10,16 +10,9 @@ from slicewise.onboarding.aws import interruptions
 from slicewise.planning.eks_actions import CreateEventQueue, PutEventRule, PutEventTarget
 from slicewise.policy.model import parse
 
-from cdk_app import permissions
 from tests.support import builders
 
 POOLS = f"pools: {builders.DEFAULT_POOLS}\n"
-
-
-def test_the_deployment_grants_the_names_that_the_runtime_uses():
-    assert permissions.INTERRUPTIONS_PREFIX == interruptions.PREFIX
-    assert permissions.INTERRUPTION_SOURCES == interruptions.SOURCES
-    assert permissions.CLUSTER_NAME_TAG in interruptions.queue(builders.cluster()).tags
 
 
 def test_queue_and_rule_have_one_name_that_both_services_take():
