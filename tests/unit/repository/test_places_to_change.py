@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,21 +35,49 @@ PLACES: dict[str, Callable[[str], str]] = {
 CHECKS = ("tests/unit/hardware", "tests/unit/offhours/test_savings.py", "tests/unit/pools/test_layout.py")
 POLICY = "pools: {new: {sharing: time-slicing, gpus: [x9], maxGpus: 4}}\n"
 
+SECTION = "layers/slicewise/python/slicewise/policy/model.py"
+ALL_FIELDS, SCHEMA, DOCS = "policies/every-way.yaml", "policies/policy.schema.json", "docs/policies.md"
+FIELD = """    patience: int = fields.declare(
+        fields.Whole(Bounds(1, 9, "more is stubborn")), "How patient the new field is.", default=3
+    )
+"""
+EXAMPLE, AFTER_EXAMPLE = "  patience: 3\n", "  minimumHistory: 24h         # of measured use, to raise N\n"
+HELP = "Allows shorter times, to watch N change; not for clusters that matter."
+AFTER_FIELD = f'    trial: bool = fields.flag(False, "{HELP}")\n'
+COMMAND = "import sys; from cli.main import main; sys.exit(main(sys.argv[1:]))"
+# What judges that schema, docs and the example of all fields follow the declarations.
+OF_FIELDS = ("tests/unit/cli/test_policy_schema.py", "tests/unit/cli/test_policy_reference.py")
+# All that the tests below change in a copy, beside a policy of their own.
+CHANGED = (*PLACES, SECTION, ALL_FIELDS, SCHEMA, DOCS)
+NEW = "new.yaml"
+
 
 def inserted(text: str, after: str, line: str) -> str:
     assert text.count(after) == 1
     return text.replace(after, after + line)
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def whole_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all tests: what Python compiles of a copy is most of what such a test takes."""
+    folder = tmp_path_factory.mktemp("copy")
     command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     for name in nonempty(listed.stdout.split("\0")[:-1]):
         if (ROOT / name).exists():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, tmp_path / name)
-    return tmp_path
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def copy(whole_copy: Path) -> Iterator[Path]:
+    """As it was after each test. Python compiles a file again whose length is another: each change is one."""
+    before = {place: (whole_copy / place).read_bytes() for place in CHANGED}
+    yield whole_copy
+    for place, content in before.items():
+        (whole_copy / place).write_bytes(content)
+    (whole_copy / NEW).unlink(missing_ok=True)
 
 
 def change(copy: Path, places: Iterable[str]) -> None:
@@ -67,18 +95,19 @@ def python(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def checks(copy: Path) -> subprocess.CompletedProcess[str]:
-    return python(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CHECKS)
+    """Until the first that fails."""
+    return python(copy, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *CHECKS)
 
 
 def test_a_gpu_model_is_added_in_three_places(copy):
     change(copy, PLACES)
-    (copy / "new.yaml").write_text(POLICY)
-    answer = "import sys; from cli.main import main; sys.exit(main(['policy', 'check', 'new.yaml']))"
+    (copy / NEW).write_text(POLICY)
+    answer = f"import sys; from cli.main import main; sys.exit(main(['policy', 'check', '{NEW}']))"
 
     done, checked = checks(copy), python(copy, "-c", answer)
 
     assert done.returncode == 0, done.stdout
-    assert (checked.returncode, checked.stdout.split(". ")[0]) == (0, "new.yaml: fine"), checked
+    assert (checked.returncode, checked.stdout.split(". ")[0]) == (0, f"{NEW}: fine"), checked
     assert len(PLACES) <= 3
 
 
@@ -98,23 +127,10 @@ def test_the_architecture_names_these_places():
     assert [place for place in PLACES if f"`{place.split('python/slicewise/')[-1]}`" not in row] == []
 
 
-SECTION = "layers/slicewise/python/slicewise/policy/model.py"
-FIELD = """    patience: int = fields.declare(
-        fields.Whole(Bounds(1, 9, "more is stubborn")), "How patient the new field is.", default=3
-    )
-"""
-EXAMPLE, AFTER_EXAMPLE = "  patience: 3\n", "  minimumHistory: 24h         # of measured use, to raise N\n"
-HELP = "Allows shorter times, to watch N change; not for clusters that matter."
-AFTER_FIELD = f'    trial: bool = fields.flag(False, "{HELP}")\n'
-COMMAND = "import sys; from cli.main import main; sys.exit(main(sys.argv[1:]))"
-# What judges that schema, docs and the example of all fields follow the declarations.
-OF_FIELDS = ("tests/unit/cli/test_policy_schema.py", "tests/unit/cli/test_policy_reference.py")
-
-
 def add_field(copy: Path) -> None:
     for place, after, line in (
         (SECTION, AFTER_FIELD, FIELD),
-        ("policies/every-way.yaml", AFTER_EXAMPLE, EXAMPLE),
+        (ALL_FIELDS, AFTER_EXAMPLE, EXAMPLE),
     ):
         (copy / place).write_text(inserted((copy / place).read_text(), after, line))
 
@@ -125,14 +141,14 @@ def command(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_policy_field_is_declared_in_one_place_and_is_read_explained_and_documented(copy):
     add_field(copy)
-    (copy / "new.yaml").write_text(POLICY.replace("x9", "l4") + "tuning: {patience: 10}\n")
+    (copy / NEW).write_text(POLICY.replace("x9", "l4") + "tuning: {patience: 10}\n")
 
     read, explained = (
-        command(copy, "policy", "check", "new.yaml"),
+        command(copy, "policy", "check", NEW),
         command(copy, "policy", "explain", "patience"),
     )
-    (copy / "policies/policy.schema.json").write_text(command(copy, "policy", "schema").stdout)
-    python(copy, "-m", "cli.policy_reference", "docs/policies.md")
+    (copy / SCHEMA).write_text(command(copy, "policy", "schema").stdout)
+    python(copy, "-m", "cli.policy_reference", DOCS)
     done = python(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *OF_FIELDS)
 
     assert "tuning.patience: 10: write a whole number from 1 to 9; more is stubborn" in read.stdout, read
