@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from sandbox.aws.core import botocore_files
 from tests.support import group_outcomes, sharing
 
+gc.disable()  # until the tests are collected: what is read then stays, and nearly none of it is garbage
 settings.register_profile(
     "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -49,9 +50,9 @@ def pytest_collection_finish() -> None:
     if "aws_cdk" in sys.modules:
         message = "a test file imports aws_cdk, which starts a process of the CDK in each of pytest's"
         raise pytest.UsageError(f"{message}. Import it in the test that needs it.")
-    gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 def pytest_sessionfinish() -> None:
