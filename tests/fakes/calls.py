@@ -7,8 +7,7 @@ after it reaches the world, also not what stands in a `finally`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
 
@@ -36,8 +35,12 @@ class Calls:
         self.fails: Callable[[str], Exception | None] = _fine
         self._dead = False
 
-    @contextmanager
-    def call(self, what: str) -> Iterator[None]:
+    def call(self, what: str) -> _Call:
+        """To be entered around what the call does: its effect comes between what strikes before and after."""
+        return _Call(self, what)
+
+    def begin(self, what: str) -> int:
+        """Its number."""
         if self._dead:
             raise Killed(what)
         number = len(self.made)
@@ -46,7 +49,9 @@ class Calls:
             self._end(what)
         if error := self.refuse.get(number) or self.fails(what):
             raise error
-        yield
+        return number
+
+    def end(self, number: int, what: str) -> None:
         if number == self.kill_after:
             self._end(what)
         if number in self.lose_answer:
@@ -67,6 +72,23 @@ class Calls:
     def _end(self, what: str) -> None:
         self._dead = True
         raise Killed(what)
+
+
+class _Call:
+    """A class of its own: a generator with contextlib around it took as long as many a call itself."""
+
+    __slots__ = ("_calls", "_number", "_what")
+
+    def __init__(self, calls: Calls, what: str) -> None:
+        self._calls, self._what = calls, what
+
+    def __enter__(self) -> None:
+        self._number = self._calls.begin(self._what)
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """What failed by itself is not struck as well."""
+        if kind is None:
+            self._calls.end(self._number, self._what)
 
 
 def _fine(what: str) -> Exception | None:
