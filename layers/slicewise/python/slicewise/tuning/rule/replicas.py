@@ -225,6 +225,8 @@ class Demand:
         total = sum(weights.values()) or 1.0
         # Without pods: one that is always busy.
         self._values = sorted((v / 1000, w / total) for v, w in (weights or {1000: 1.0}).items())
+        self._levels = [value for value, _ in self._values]
+        self._needs: dict[int, tuple[float, float, float]] = {}
 
     @cached_property
     def mean(self) -> float:
@@ -236,11 +238,7 @@ class Demand:
 
     def floored(self, level: float) -> tuple[float, float]:
         """Mean and standard deviation with every sample below `level` counted as `level`."""
-        below = bisect_left(self._values, (level, 0.0))
-        weight, first, second = self._above[below]
-        mean = (1 - weight) * level + first
-        square = (1 - weight) * level * level + second - mean * mean
-        return mean, math.sqrt(max(0.0, square))
+        return _floored(level, *self._above[bisect_left(self._levels, level)])
 
     @cached_property
     def _above(self) -> list[tuple[float, float, float]]:
@@ -253,12 +251,18 @@ class Demand:
 
     def need(self, n: int) -> tuple[float, float, float]:
         """The least n·ū + 1.645·σ·√n over all levels, with its ū and σ. Never falls as a sample rises."""
+        if n not in self._needs:
+            self._needs[n] = self._need(n)
+        return self._needs[n]
+
+    def _need(self, n: int) -> tuple[float, float, float]:
+        levels, above, root, top = self._levels, self._above, math.sqrt(n), self._levels[-1]
 
         def cost(level: float) -> float:
-            mean, deviation = self.floored(level)
-            return n * mean + Z95 * deviation * math.sqrt(n)
+            mean, deviation = _floored(level, *above[bisect_left(levels, level)])
+            return n * mean + Z95 * deviation * root
 
-        low, high = 0.0, self._values[-1][0]
+        low, high = 0.0, top
         # The cost is convex in the level: thirds close in on its least point.
         for _ in range(60):
             third = (high - low) / 3
@@ -267,8 +271,16 @@ class Demand:
             else:
                 low += third
         # The ends by name: at the top the deviation vanishes with a kink that thirds only approach.
-        level = min((0.0, (low + high) / 2, self._values[-1][0]), key=cost)
+        level = min((0.0, (low + high) / 2, top), key=cost)
         return (cost(level), *self.floored(level))
+
+
+def _floored(level: float, weight: float, first: float, second: float) -> tuple[float, float]:
+    """Of what lies above the level, its weight, Σwv and Σwv²: mean and standard deviation of all."""
+    below = (1 - weight) * level
+    mean = below + first
+    square = below * level + second - mean * mean
+    return mean, math.sqrt(square) if square > 0.0 else 0.0
 
 
 def _distribution(pod: PodUse) -> dict[int, float]:

@@ -204,7 +204,11 @@ def measure(
 
 def _days(samples: Sequence[float], per_day: int, gap: float) -> tuple[Day, ...]:
     """Whole days of samples; what is no measurement counts as `gap`."""
-    clean = [min(1.0, value) if _is_known(value) else gap for value in samples]
+    # As _is_known has it, without a call for each: a reconcile reads a million samples.
+    clean = [
+        (value if value < 1.0 else 1.0) if isinstance(value, _NUMBER) and 0 <= value < math.inf else gap
+        for value in samples
+    ]
     return tuple(day_of(clean[i : i + per_day]) for i in range(0, len(clean), per_day))
 
 
