@@ -25,6 +25,12 @@ SHARES = 4  # for the workers to take each some
 MONDAY = datetime(2022, 12, 26)
 
 
+@cache
+def hours() -> list[datetime]:
+    """All of the five years, and the one after."""
+    return [BEGIN + timedelta(hours=hour) for hour in range(int((END - BEGIN) / timedelta(hours=1)) + 1)]
+
+
 def offsets(zone: ZoneInfo) -> np.ndarray:
     """
     Minutes east of UTC at each quarter of an hour: no zone has changed within one since 2023.
@@ -32,14 +38,16 @@ def offsets(zone: ZoneInfo) -> np.ndarray:
     Looked at each hour, and each quarter of those in which it changes: none has changed twice in one.
     """
 
-    def east(quarters: int) -> int:
-        moment = BEGIN + timedelta(minutes=15 * quarters)
-        return int(moment.astimezone(zone).utcoffset().total_seconds()) // 60
+    def east(moment: datetime) -> timedelta:
+        return moment.astimezone(zone).utcoffset()
 
-    hours = np.array([east(4 * hour) for hour in range(int((END - BEGIN) / timedelta(hours=1)) + 1)])
-    found = np.repeat(hours[:-1], 4)
-    for hour in np.flatnonzero(hours[1:] != hours[:-1]).tolist():
-        found[4 * hour : 4 * hour + 4] = [east(4 * hour + quarter) for quarter in range(4)]
+    seen = [east(moment) for moment in hours()]
+    minutes = {offset: int(offset.total_seconds()) // 60 for offset in set(seen)}
+    by_hour = np.array([minutes[offset] for offset in seen])
+    found = np.repeat(by_hour[:-1], 4)
+    for hour in np.flatnonzero(by_hour[1:] != by_hour[:-1]).tolist():
+        quarters = [east(hours()[hour] + timedelta(minutes=15 * quarter)) for quarter in range(4)]
+        found[4 * hour : 4 * hour + 4] = [minutes[offset] for offset in quarters]
     return found
 
 

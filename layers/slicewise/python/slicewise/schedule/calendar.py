@@ -68,22 +68,31 @@ class _Hours:
         return any(_within(hours, wall, hours.first, hours.last) for hours in self.dated)
 
     def in_week(self, wall: datetime) -> bool:
-        return any(
-            _covers(span, wall, days) for days in (0, 1) for span in self._of(wall.date() - days * DAY)
+        today, minutes = wall.weekday(), _minutes(wall)
+        of_yesterday = self._by_weekday[today - 1]  # of Sunday, on a Monday
+        return any(span.start <= minutes < span.end for span in self._by_weekday[today]) or any(
+            span.start <= minutes + MIDNIGHT < span.end for span in of_yesterday
         )
 
     def on_the_morning(self, wall: datetime) -> bool:
         """Whether these hours would cover this time, had they begun the evening before."""
-        return any(_covers(span, wall, 1) for span in self._of(wall.date()))
+        minutes = _minutes(wall) + MIDNIGHT
+        return any(span.start <= minutes < span.end for span in self._by_weekday[wall.weekday()])
 
-    def _of(self, day: date) -> Iterator[Span]:
-        return (span for span in self.weekly if span.weekday == day.weekday())
+    @cached_property
+    def _by_weekday(self) -> tuple[tuple[Span, ...], ...]:
+        """Monday's first. Hours are asked for each moment at which something may change, of years."""
+        return tuple(tuple(span for span in self.weekly if span.weekday == day) for day in range(7))
 
 
-def _covers(hours: Span | Dated, wall: datetime, days: int) -> bool:
+def _minutes(wall: datetime) -> int:
+    """Since its midnight."""
+    return wall.hour * 60 + wall.minute
+
+
+def _covers(hours: Dated, wall: datetime, days: int) -> bool:
     """Whether hours that began so many days ago have come and are not over."""
-    minutes = wall.hour * 60 + wall.minute + days * MIDNIGHT
-    return hours.start <= minutes < hours.end
+    return hours.start <= _minutes(wall) + days * MIDNIGHT < hours.end
 
 
 def _within(hours: Dated, wall: datetime, first: date, last: date) -> bool:

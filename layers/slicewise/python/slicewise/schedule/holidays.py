@@ -258,7 +258,8 @@ def _rule(number: int, _: str, value: str, first: date) -> Yearly:
 
 
 def _nth_weekday(year: int, month: int, weekday: int, nth: int) -> date | None:
-    _, length = calendar.monthrange(year, month)
-    days = [day for day in range(1, length + 1) if date(year, month, day).weekday() == weekday]
-    place = nth - 1 if nth > 0 else nth
-    return date(year, month, days[place]) if -len(days) <= place < len(days) else None
+    weekday_of_the_first, length = calendar.monthrange(year, month)
+    first = 1 + (weekday - weekday_of_the_first) % 7
+    count = (length - first) // 7 + 1
+    place = nth - 1 if nth > 0 else count + nth
+    return date(year, month, first + 7 * place) if 0 <= place < count else None
