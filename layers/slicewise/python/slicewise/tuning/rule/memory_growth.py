@@ -78,10 +78,16 @@ class MemoryGrowth:
 
     def growth(self, pod: PodUse) -> Growth:
         key = workload_key(pod)
+        if key not in self._pasts:
+            return self._without_past
         if key not in self._of:
-            past = self._pasts.get(key)
-            self._of[key] = self._mixed(past or _Past((), self._horizon))
+            self._of[key] = self._mixed(self._pasts[key])
         return self._of[key]
+
+    @cached_property
+    def _without_past(self) -> Growth:
+        """Of all workloads that have none: in a young fleet, ten thousand that are alike in this."""
+        return self._mixed(_Past((), self._horizon))
 
     def may_reach(self, pod: PodUse, level: float = QUANTILE) -> float:
         """The pod's own upper quantile in MiB."""
