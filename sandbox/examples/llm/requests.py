@@ -29,7 +29,7 @@ from sandbox.examples.llm.replay import Arrivals, Part
 # A short answer of a small model. Most of its time is not the GPU's, which leaves room for other pods.
 COST = Cost(gpu=(0.008, 0.032), besides=0.21)
 # Requests a second, in the afternoon: three replicas on two GPUs serve them well, and one GPU cannot.
-AFTERNOON = 32.0
+AFTERNOON = 31.0
 # What a gateway lets a server have, and holds where there is none. Without such bounds a queue grows while
 # servers start, and starts more of them than its requests need.
 EACH, HOLDS = 6, 4

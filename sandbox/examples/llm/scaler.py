@@ -17,7 +17,7 @@ FOLDER = named("llm-queue").folder
 # KEDA asks so often whether a target at 0 is needed, and leaves one that is not needed for so long.
 POLL_SECONDS, COOLDOWN_SECONDS = 2, 5
 # Over so long the query has the mean here, and the latency of requests is asked for.
-WINDOW_SECONDS = 15
+WINDOW_SECONDS = 10
 # Calls of its adapter as KEDA's operator counts them: one whenever an autoscaler reads a metric.
 _READS = re.compile(r'^keda_\w+_handled_total\{.*grpc_method="GetMetrics".*\} (\S+)$', re.MULTILINE)
 
