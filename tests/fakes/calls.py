@@ -8,8 +8,11 @@ after it reaches the world, also not what stands in a `finally`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Self
 
 from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
+
+from tests.fakes.copies import twin
 
 
 class Killed(BaseException):
@@ -34,6 +37,9 @@ class Calls:
         self.lose_answer: dict[int, Exception] = {}
         self.fails: Callable[[str], Exception | None] = _fine
         self._dead = False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return twin(self, memo, logs="made")
 
     def call(self, what: str) -> _Call:
         """To be entered around what the call does: its effect comes between what strikes before and after."""
