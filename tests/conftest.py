@@ -23,6 +23,7 @@ settings.register_profile(
 )
 settings.load_profile("steady")
 botocore_files.read_once()
+_GROUPS_OWN = sharing.GroupsOwn()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,10 +40,16 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 @pytest.fixture(scope="session")
-def groups_own() -> Iterator[sharing.GroupsOwn]:
-    own = sharing.GroupsOwn()
-    yield own
-    own.end()
+def groups_own() -> sharing.GroupsOwn:
+    return _GROUPS_OWN
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    try:
+        return (yield)
+    finally:
+        _GROUPS_OWN.after(item.nodeid, nextitem.nodeid if nextitem else None)
 
 
 def pytest_collection_finish() -> None:
@@ -55,6 +62,8 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
     """What is left ends with the process: to look through it for garbage once more took seconds in each."""
+    _GROUPS_OWN.end()
     gc.freeze()

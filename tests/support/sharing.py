@@ -120,7 +120,7 @@ def _place(file: str) -> int:
 
 
 class GroupsOwn:
-    """What the files of a group share: started once, and ended with the last of them, since it costs CPU."""
+    """What the files of a group share: started once, and ended with the group, since it costs CPU."""
 
     def __init__(self) -> None:
         self._started: dict[tuple[str, str], tuple[Any, ExitStack]] = {}
@@ -129,23 +129,33 @@ class GroupsOwn:
         self, request: pytest.FixtureRequest, start: Callable[[], AbstractContextManager[Any]]
     ) -> Iterator[Any]:
         """The body of a fixture of scope "module", whose name it goes by."""
-        mine = group(request.node.nodeid)
-        key = mine, str(request.fixturename)
+        key = group(request.node.nodeid), str(request.fixturename)
         if key not in self._started:
             ending = ExitStack()
             self._started[key] = ending.enter_context(start()), ending
         yield self._started[key][0]
-        files = [file_of(item.nodeid) for item in request.session.items]
-        if request.node.nodeid == [file for file in files if group(file) == mine][-1]:
-            self._end(key)
+
+    def after(self, nodeid: str, following: str | None) -> None:
+        """
+        To be called after each test's own fixtures have ended: what its group shares ends with its last test,
+        whether that one uses it or was skipped.
+
+        Args:
+            following: The test that runs next in this process.
+        """
+        mine = group(nodeid)
+        if following is None or group(following) != mine:
+            self._end(mine)
 
     def end(self) -> None:
-        for key in list(self._started):
-            self._end(key)
+        """Where the run was stopped before the end of a group."""
+        for mine in {key[0] for key in self._started}:
+            self._end(mine)
 
-    def _end(self, key: tuple[str, str]) -> None:
-        _, ending = self._started.pop(key)
-        ending.close()
+    def _end(self, mine: str) -> None:
+        for key in [key for key in self._started if key[0] == mine]:
+            _, ending = self._started.pop(key)
+            ending.close()
 
 
 class Groups(LoadScopeScheduling):
