@@ -22,11 +22,13 @@ help:
 
 setup: $(VENV)/.installed
 
+# Without --no-compile, pip compiles every module of the CDK, which takes longer than the rest; Python compiles those that
+# are imported.
 $(VENV)/.installed: requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Slicewise needs Python 3.11 or later; this is %d.%d. Say which: make PYTHON=python3.12 ..." % sys.version_info[:2])'
 	@echo "Installing the pinned packages into $(VENV): about a minute, once."
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-compile -r requirements-dev.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
