@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sandbox.aws.core import botocore_files
 from tests.support import group_outcomes, sharing
@@ -24,6 +25,20 @@ settings.register_profile(
 settings.load_profile("steady")
 botocore_files.read_once()
 _GROUPS_OWN = sharing.GroupsOwn()
+
+
+@pytest.hookimpl(trylast=True)  # hypothesis counts what comes before its own as its start
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.getoption("numprocesses", None):
+        return gc.enable()  # others collect and run the tests
+
+    # A process's first example has hypothesis look through all objects: before collection there are few.
+    @given(st.none())
+    @settings(max_examples=1)
+    def first(_: None) -> None:
+        pass
+
+    first()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

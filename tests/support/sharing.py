@@ -123,17 +123,20 @@ class GroupsOwn:
     """What the files of a group share: started once, and ended with the group, since it costs CPU."""
 
     def __init__(self) -> None:
-        self._started: dict[tuple[str, str], tuple[Any, ExitStack]] = {}
+        self._started: dict[tuple[str, str], Any] = {}
+        # Of each group, the last to start ends first, as pytest ends its fixtures.
+        self._endings: dict[str, ExitStack] = {}
 
     def share(
         self, request: pytest.FixtureRequest, start: Callable[[], AbstractContextManager[Any]]
     ) -> Iterator[Any]:
         """The body of a fixture of scope "module", whose name it goes by."""
-        key = group(request.node.nodeid), str(request.fixturename)
+        mine = group(request.node.nodeid)
+        key = mine, str(request.fixturename)
         if key not in self._started:
-            ending = ExitStack()
-            self._started[key] = ending.enter_context(start()), ending
-        yield self._started[key][0]
+            ending = self._endings.setdefault(mine, ExitStack())
+            self._started[key] = ending.enter_context(start())
+        yield self._started[key]
 
     def after(self, nodeid: str, following: str | None) -> None:
         """
@@ -149,13 +152,13 @@ class GroupsOwn:
 
     def end(self) -> None:
         """Where the run was stopped before the end of a group."""
-        for mine in {key[0] for key in self._started}:
-            self._end(mine)
+        with ExitStack() as each:
+            for mine in [*self._endings]:
+                each.callback(self._end, mine)
 
     def _end(self, mine: str) -> None:
-        for key in [key for key in self._started if key[0] == mine]:
-            _, ending = self._started.pop(key)
-            ending.close()
+        self._started = {key: value for key, value in self._started.items() if key[0] != mine}
+        self._endings.pop(mine, ExitStack()).close()
 
 
 class Groups(LoadScopeScheduling):

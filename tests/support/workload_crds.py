@@ -18,7 +18,7 @@ _CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 def serve(kube: KubeClient, *files: str) -> None:
     """Have an API server serve those of `files` (globs), else of SCALED; what it serves already is left."""
-    crds = _definitions(files or SCALED)
+    crds = definitions(*(files or SCALED))
     for crd in crds:
         if kube.find(f"{_CRD}/{crd['metadata']['name']}") is None:
             kube.create(crd)
@@ -30,7 +30,8 @@ def serve(kube: KubeClient, *files: str) -> None:
 
 
 @cache
-def _definitions(files: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
+def definitions(*files: str) -> tuple[dict[str, Any], ...]:
+    """Those in `files` (globs), to be read alone."""
     folder = workload_crds.folder()
     paths = [path for glob in files for path in sorted(folder.glob(glob))]
     assert paths, f"no definitions are named {files}"

@@ -17,12 +17,12 @@ from slicewise.onboarding import admission, manifests, rbac, time_slice
 from slicewise.onboarding.pools import fallback as fallback_pools
 from slicewise.pools import layout
 
-from sandbox.artifacts import workload_crds
 from sandbox.cluster.client import KubeClient
 from sandbox.cluster.control_plane import ControlPlane
 from tests.support import builders, vendor_charts
 from tests.support.example_files import FOLDERS, ROOT, is_of_kubernetes, objects
 from tests.support.waiting import eventually
+from tests.support.workload_crds import definitions
 
 pytestmark = pytest.mark.sandbox
 
@@ -127,8 +127,7 @@ def kinds(kube: KubeClient) -> KubeClient:
     """With the definitions of what examples have beside Kubernetes' own kinds."""
     items = [item for folder in FOLDERS for item in objects(folder) if not is_of_kubernetes(item)]
     wanted = {(item["apiVersion"], item["kind"]) for item in items}
-    for file in sorted(workload_crds.folder().glob("*.yaml")):
-        definition = yaml.load(file.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    for definition in definitions("*.yaml"):
         group, kind = definition["spec"]["group"], definition["spec"]["names"]["kind"]
         if any(version.startswith(f"{group}/") and kind == named for version, named in wanted):
             kube.apply(definition)
@@ -165,8 +164,7 @@ def test_a_node_class_for_large_images_is_accepted(crds: KubeClient) -> None:
 def test_a_queue_of_encodings_is_accepted(kinds: KubeClient) -> None:
     """By Kueue's own definitions; what its webhooks check is not run here."""
     queue = list(yaml.safe_load_all((ROOT / "examples/video-encode/kueue/queue.yaml").read_text()))
-    for file in sorted(workload_crds.folder().glob("kueue-*.yaml")):
-        definition = yaml.safe_load(file.read_text())
+    for definition in definitions("kueue-*.yaml"):
         if definition["spec"]["names"]["kind"] in {item["kind"] for item in queue}:
             kinds.apply(definition)
     for item in queue:

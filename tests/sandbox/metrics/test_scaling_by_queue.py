@@ -17,9 +17,9 @@ import jsonschema
 import pytest
 import yaml
 
-from sandbox.artifacts import workload_crds
 from sandbox.metrics.prometheus import Prometheus
 from tests.support.waiting import eventually
+from tests.support.workload_crds import definitions
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/scaling_by_queue.md").read_text()
@@ -124,9 +124,7 @@ def test_a_nims_names_are_those_of_vllm_without_the_prefix(prometheus: Prometheu
 @pytest.mark.sandbox
 @pytest.mark.parametrize("item", [SCALED_OBJECT, EXAMPLE], ids=["page", "example"])
 def test_a_scaled_object_is_valid_by_its_definition(item: Any):
-    [definition] = [
-        yaml.safe_load(path.read_text()) for path in workload_crds.folder().glob("keda-scaledobjects-*.yaml")
-    ]
+    [definition] = definitions("keda-scaledobjects-*.yaml")
     [version] = definition["spec"]["versions"]
     schema = version["schema"]["openAPIV3Schema"]
 

@@ -18,16 +18,20 @@ class Shared:
     def __init__(self) -> None:
         self.own, self.events = GroupsOwn(), list[str]()
 
-    def use(self, file: str) -> str:
-        request = SimpleNamespace(node=SimpleNamespace(nodeid=file), fixturename="system")
-        found: str = next(self.own.share(request, self._start))
+    def use(self, file: str, name: str = "", fails: bool = False) -> str:
+        request = SimpleNamespace(node=SimpleNamespace(nodeid=file), fixturename=name)
+        found: str = next(self.own.share(request, lambda: self._start(name, fails)))
         return found
 
     @contextmanager
-    def _start(self) -> Iterator[str]:
-        self.events.append("start")
-        yield f"system {len(self.events)}"
-        self.events.append("end")
+    def _start(self, name: str, fails: bool) -> Iterator[str]:
+        self.events.append(f"start {name}".strip())
+        try:
+            yield f"system {len(self.events)}"
+        finally:
+            self.events.append(f"end {name}".strip())
+        if fails:
+            raise RuntimeError(f"{name} did not end")
 
 
 @pytest.fixture
@@ -72,3 +76,15 @@ def test_a_run_that_stops_early_leaves_nothing_running(shared):
     shared.own.end()
 
     assert shared.events == ["start", "end"]
+
+
+@pytest.mark.parametrize("end", [lambda own: own.after(f"{FIRST}::test_a", None), GroupsOwn.end])
+def test_the_last_to_start_ends_first_and_what_fails_to_end_keeps_nothing_running(shared, end):
+    shared.use(FIRST, "account")
+    shared.use(FIRST, "cluster in it", fails=True)
+
+    with pytest.raises(RuntimeError, match="cluster in it did not end"):
+        end(shared.own)
+    shared.own.end()
+
+    assert shared.events == ["start account", "start cluster in it", "end cluster in it", "end account"]
