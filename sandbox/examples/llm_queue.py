@@ -84,12 +84,13 @@ def _replayed(requests: Requests) -> str:
     return f"""Requests are replayed by what client {replay.CLIENT} of a public trace (ServeGen) sent on its
         day {replay.DAY + 1}: {", ".join(map(str, parts))}. They are {requests.scale:.2f} times as many, and
         the day goes faster: ten minutes of it take {replay.WINDOW_SECONDS:.0f} s, and each part repeats until
-        the next. A request takes {COST.alone} s alone, of which its GPU works {sum(COST.gpu)} s; the pods of
-        a GPU share its time by the law of the tuning rule."""
+        the next. A request takes {COST.alone:.2f} s alone, of which its GPU works {sum(COST.gpu)} s; the pods
+        of a GPU share its time by the law of the tuning rule."""
 
 
 def _run(cluster: ExampleCluster, replicas: int) -> bool:
-    return len(CHAT.running(cluster.kube)) == replicas
+    """Whether so many run and no other number is wanted."""
+    return len(CHAT.running(cluster.kube)) == replicas == CHAT.replicas(cluster.kube)
 
 
 def _from_zero(story: Narrator, cluster: ExampleCluster, requests: Requests) -> None:
@@ -110,17 +111,24 @@ def _from_zero(story: Narrator, cluster: ExampleCluster, requests: Requests) -> 
 
 def _follow(story: Narrator, cluster: ExampleCluster, requests: Requests, n: int) -> None:
     """Each part of the day until its replicas run, and what nodes there were for them."""
-    observed = []
+    observed, wanted = [], []
     for part, replicas in REPLICAS.items():
         rate = requests.play(CHAT, part)
         says = f"{part}: {rate:.0f} requests a second at {n} a GPU: {replicas} replicas run"
         wait(story, partial(_run, cluster, replicas), says)
         observed.append(_counts(cluster))
+        wanted.append(CHAT.replicas(cluster.kube))
+    reads = scaler.reads(cluster)
+    wait(story, lambda: scaler.reads(cluster) > reads, "the autoscaler has read its metric once more")
     story.claim(
         "replicas-by-queue",
-        "replicas follow requests in flight × N / target",
-        expected=[*REPLICAS.values()],
-        observed=[one["replicas"] for one in observed],
+        "replicas follow requests in flight × N / target, and no more are wanted",
+        expected={"run": [*REPLICAS.values()], "wanted": [*REPLICAS.values()], "then": REPLICAS[part]},
+        observed={
+            "run": [one["replicas"] for one in observed],
+            "wanted": wanted,
+            "then": CHAT.replicas(cluster.kube),
+        },
     )
     story.claim(
         "slices-before-nodes",
@@ -140,7 +148,7 @@ def _a_night(
     night.begins()
     waiting = HOLDS * rises.higher
     wait(story, lambda: scaler.load(prometheus) >= waiting, f"{HOLDS} requests wait, which the metric shows")
-    refused = requests.refused(CHAT)
+    before = requests.counts(CHAT)
     time.sleep(OFTEN * scaler.POLL_SECONDS)
     story.claim(
         "asleep",
@@ -149,7 +157,7 @@ def _a_night(
         expected={"asked for": scaler.wanted(HOLDS, rises.higher), "come": True, "pods": 0, "GPUs": 0},
         observed={
             "asked for": math.ceil(scaler.load(prometheus) / scaler.target()),
-            "come": requests.refused(CHAT) > refused,
+            "come": requests.counts(CHAT).since(before).refused > 0,
             "pods": len(cluster.pods(APP)),
             "GPUs": cluster.gpus(),
         },

@@ -2,7 +2,7 @@
 Prometheus' text format, version 0.0.4: what vLLM, a gateway and kube-state-metrics say of themselves.
 
 https://prometheus.io/docs/instrumenting/exposition_formats. vLLM's names, types and labels are those of its
-engine V1 (vllm/v1/metrics/loggers.py at 005a810); of its metrics there are those that
+engine V1 (vllm/v1/metrics/loggers.py of 0.11.0); of its metrics there are those that
 docs/scaling_by_queue.md names, without the KV cache, which is not modelled.
 """
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from sandbox.examples.llm.gpu_time import Cost, Request, SharedGpu
 
-# Upper bounds of vLLM's engine V1 (vllm/v1/metrics/loggers.py at 005a810), in seconds.
+# Upper bounds of vLLM's engine V1 (vllm/v1/metrics/loggers.py of 0.11.0), in seconds.
 FIRST_TOKEN_BUCKETS = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
     *(1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0),
@@ -70,14 +70,15 @@ class Gateway:
 
     Attributes:
         servers: By their pods, namespace/name.
-        refused: So many until now.
+        came: Requests until now, each once.
+        refused: So many of them.
     """
 
     def __init__(self, cost: Cost, each: int, holds: int, seed: int = 0):
         self.cost, self.each, self.holds = cost, each, holds
         self.servers: dict[str, Server] = {}
         self.waiting: deque[Request] = deque()
-        self.refused = 0
+        self.came = self.refused = 0
         self._random = random.Random(seed)
 
     def least_busy(self) -> str | None:
@@ -130,6 +131,7 @@ class Fleet:
         for at, name in arrivals:
             gateway = self.gateways[name]
             self._serve(at)
+            gateway.came += 1
             self._send(gateway, Request(at, gateway.cost))
         self._serve(until)
 

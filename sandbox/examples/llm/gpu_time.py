@@ -4,9 +4,9 @@ common.
 
 A GPU works on all requests of its replicas in turn. Where k of them are on it, each has a k-th of its time,
 of which η = 0.9 is left once there are several: the law by which the tuning rule predicts slowdown
-(docs/tuning.md). So a request that takes a second alone takes 1/(1 − ρ) seconds on average where the GPU is
-busy for a part ρ of its time. What a server does of a request without the GPU, it does for each at the same
-time.
+(docs/tuning.md). So a request that takes a second alone takes about 1/(1 − ρ) seconds on average where the
+GPU is busy for a part ρ of its time. What a server does of a request without the GPU, it does for each at the
+same time.
 
 Pure: it has no clock of its own, and is exact between two times that it is given.
 """

@@ -9,7 +9,9 @@ import urllib3
 import yaml
 
 from sandbox.examples.catalog import named
+from sandbox.examples.llm.requests import COST
 from sandbox.examples.overlay import Change
+from sandbox.examples.steps import pool
 from sandbox.examples.world import ExampleCluster
 from sandbox.metrics.prometheus import Prometheus
 
@@ -56,10 +58,35 @@ def load(prometheus: Prometheus) -> float:
     return value(prometheus, query()) or 0.0
 
 
-def p95(prometheus: Prometheus, namespace: str, seconds: float) -> float | None:
+def budget() -> float:
+    """Seconds that a request may take by the policy."""
+    # Rounded, since a request's parts add up to a hair less than a third of it.
+    return round(float(pool(named("llm-queue"), "llm")["slowdownBudget"]) * COST.alone, 9)
+
+
+def p95(prometheus: Prometheus, namespace: str, seconds: float = WINDOW_SECONDS) -> float | None:
     """Of whole requests that ended in the last seconds, in seconds; None where none did."""
+    return _number(value(prometheus, _p95(namespace, seconds)))
+
+
+def worst_p95(prometheus: Prometheus, namespace: str, seconds: float) -> float | None:
+    """The highest p95 of WINDOW_SECONDS, asked for each of the last seconds; None where none ended."""
+    windows = f"({_p95(namespace, WINDOW_SECONDS)})[{seconds:.0f}s:1s]"
+    return _number(value(prometheus, f"max_over_time({windows})"))
+
+
+def seconds_over(prometheus: Prometheus, namespace: str, bound: float, seconds: float) -> float:
+    """In how many of the last seconds that p95 was higher than the bound."""
+    windows = f"({_p95(namespace, WINDOW_SECONDS)} > bool {bound})[{seconds:.0f}s:1s]"
+    return value(prometheus, f"sum_over_time({windows})") or 0.0
+
+
+def _p95(namespace: str, seconds: float) -> str:
     buckets = f'vllm:e2e_request_latency_seconds_bucket{{namespace="{namespace}"}}[{seconds:.0f}s]'
-    found = value(prometheus, f"histogram_quantile(0.95, sum by (le) (increase({buckets})))")
+    return f"histogram_quantile(0.95, sum by (le) (increase({buckets})))"
+
+
+def _number(found: float | None) -> float | None:
     return None if found is None or math.isnan(found) else found
 
 

@@ -107,3 +107,10 @@ def test_the_examples_query_and_the_latency_are_those_of_the_served_requests(req
     p95 = eventually(lambda: scaler.p95(prometheus, "default", 15))
     assert p95 and COST.alone <= p95 < 10 * COST.alone
     assert scaler.load(prometheus) > 0
+
+    worst = eventually(lambda: scaler.worst_p95(prometheus, "default", 30))
+    assert COST.alone <= worst < 10 * COST.alone
+    assert 0 < scaler.seconds_over(prometheus, "default", 0.01, 30) <= 31
+    assert scaler.seconds_over(prometheus, "default", 1000.0, 30) == 0
+    assert scaler.worst_p95(prometheus, "elsewhere", 30) is None
+    assert scaler.seconds_over(prometheus, "elsewhere", 0.01, 30) == 0

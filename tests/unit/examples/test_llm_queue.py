@@ -57,6 +57,16 @@ def test_a_server_reserves_what_its_slice_has_at_the_largest_n():
     assert f"--gpu-memory-utilization={memory_share(POOL.replicas.max):.2f}" in container["args"]
 
 
+def test_weights_cache_and_what_vllm_needs_beside_fit_in_that_share():
+    [container] = DEPLOYMENT["spec"]["template"]["spec"]["containers"]
+    [cache] = [arg for arg in container["args"] if arg.startswith("--kv-cache-memory-bytes=")]
+    weights_mib, beside_mib = 953, 1536
+
+    assert POOL.replicas
+    share_mib = memory_share(POOL.replicas.max) * POOL.models()[0].memory_mib
+    assert int(cache.partition("=")[2]) / 2**20 + weights_mib + beside_mib <= share_mib
+
+
 def test_a_nim_server_differs_from_a_vllm_server_in_its_names_alone():
     """Of its metrics, its paths and its settings: pool, slice, target and query are the same."""
     [deployment] = [item for item in objects(NIM) if item["kind"] == "Deployment"]

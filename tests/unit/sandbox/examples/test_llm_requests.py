@@ -22,14 +22,13 @@ class Kube:
     """In place of a cluster: some pods of a Deployment, and what it is annotated with."""
 
     def __init__(self, pods: Sequence[Mapping[str, Any]] = (), n: str | None = None):
-        self.pods, self.busy = pods, 0
+        self.pods, self.busy = pods, list[Exception]()
         self.annotations = {SLICES_ANNOTATION: n} if n else None
 
     def list(self, path: str, labelSelector: str) -> Sequence[Mapping[str, Any]]:
         assert (path, labelSelector) == ("/api/v1/namespaces/llm/pods", "app=chat")
         if self.busy:
-            self.busy -= 1
-            raise KubeError(429, "storage is (re)initializing", "TooManyRequests", "GET", path)
+            raise self.busy.pop()
         return self.pods
 
     def find(self, path: str) -> dict[str, Any] | None:
@@ -74,7 +73,7 @@ def test_without_a_running_server_the_gateway_holds_as_many_as_it_can(requests):
     requests.begin(Kube([pod("a", "Pending")]))
     requests.play(CHAT, replay.AFTERNOON)
 
-    eventually(lambda: requests.refused(CHAT) > 0)
+    eventually(lambda: requests.counts(CHAT).refused > 0)
 
     assert sample(got(requests, "/gateway/metrics"), "gateway_requests_pending") == HOLDS
     assert [one["job"] for one in targets(requests)] == ["gateway", "kube-state-metrics"]
@@ -94,14 +93,14 @@ def test_each_running_server_is_a_target_with_a_pod_monitors_labels(requests):
 def test_running_servers_share_what_comes_and_the_gateway_holds_none(requests):
     requests.begin(Kube([pod("a"), pod("b")]))
     eventually(lambda: len(targets(requests)) == 4)
-    requests.play(CHAT, replay.AFTERNOON)
+    requests.play(CHAT, replay.MORNING)  # so few that none is refused, however long this waits
 
     def count(name: str) -> float:
         return sample(got(requests, f"/pods/llm/{name}/metrics"), "vllm:e2e_request_latency_seconds_count")
 
     eventually(lambda: count("a") > 5 and count("b") > 5)
     assert sample(got(requests, "/gateway/metrics"), "gateway_requests_pending") == 0
-    assert requests.refused(CHAT) == 0
+    assert requests.counts(CHAT).refused == 0
 
 
 def test_a_server_that_is_gone_is_no_target_and_has_no_page(requests):
@@ -127,11 +126,30 @@ def test_n_is_reported_once_it_is_annotated(requests):
     eventually(lambda: 'slices_per_gpu="3"' in got(requests, "/kube-state-metrics/metrics"))
 
 
-def test_an_api_server_that_is_busy_is_asked_again(requests):
+BUSY = KubeError(429, "storage is (re)initializing", "TooManyRequests", "GET", "/api/v1/namespaces/llm/pods")
+
+
+@pytest.mark.parametrize("error", [BUSY, TimeoutError("timed out"), ConnectionResetError("hung up")])
+def test_an_api_server_that_is_busy_or_does_not_answer_is_asked_again(requests, error):
     kube = Kube([pod("a")])
-    kube.busy = 2
+    kube.busy = [error, error]
 
     requests.begin(kube)
 
     eventually(lambda: len(targets(requests)) == 3)
-    assert kube.busy == 0
+    assert kube.busy == []
+
+
+def test_where_nobody_places_servers_any_more_that_is_the_storys_error(requests):
+    kube = Kube([pod("a")])
+    kube.busy = [ValueError("no phase")]
+    requests.begin(kube)
+
+    def fails() -> bool:
+        try:
+            requests.play(CHAT, replay.MORNING)
+        except RuntimeError as error:
+            return str(error.__cause__) == "no phase"
+        return False
+
+    eventually(fails)
