@@ -22,8 +22,8 @@ PROMISES = {
         "test_the_default_policy_serves_untagged_clusters_and_a_tag_opts_out",
         "sandbox/onboarding/test_lifecycle.py::test_a_cluster_without_a_policy_is_left_unchanged_and_says_so",
     ),
-    "Keep cluster admin: the installer has it for the seconds of an installation, and loses it even when a "
-    "reconcile is killed.": (
+    "Keep cluster admin: the installer has it while it reads a new cluster, installs or offboards, usually "
+    "for seconds and at most for half an hour, and loses it even when a reconcile is killed.": (
         "scenarios/onboarding/test_onboarding.py::test_cluster_admin_is_held_only_while_installing",
         "scenarios/onboarding/test_onboarding.py::test_a_second_reconcile_needs_no_admin_and_no_write",
         "scenarios/onboarding/test_onboarding.py::"
@@ -41,9 +41,14 @@ PROMISES = {
         "contract/kubernetes/test_admission.py::test_every_kind_that_may_be_written_is_tried",
         "unit/onboarding/test_admission.py::test_whatever_rbac_lets_an_identity_write_is_held_by_its_policy",
     ),
-    "Replace a running node, or delete a NodePool that has one, because a file changed: it reports that. N "
-    "changes in place, under MPS by new nodes; where pods do not fit a lower N, Karpenter moves them under "
-    "your budgets and PodDisruptionBudgets.": (
+    "Replace a running node, or delete a NodePool that has one, because a file changed: it reports that. "
+    "Two things do replace nodes, by Karpenter, under your budgets and PodDisruptionBudgets: another image "
+    "release (`nodeClass.image`, or AWS's newest where none is pinned), and a change of N under MPS or where "
+    "pods do not fit a lower N.": (
+        "unit/onboarding/test_desired_pools.py::"
+        "test_a_release_that_the_policy_pins_is_applied_while_nodes_run",
+        "unit/onboarding/test_desired_pools.py::"
+        "test_a_policy_that_pins_nothing_leaves_an_image_unchanged_that_was_edited_while_nodes_run",
         "unit/onboarding/test_desired_pools.py::"
         "test_a_change_that_would_replace_nodes_is_reported_and_made_once_they_are_deleted",
         "unit/onboarding/test_desired_pools.py::test_what_karpenter_hashes_is_not_put_right_while_nodes_run",
@@ -58,6 +63,7 @@ PROMISES = {
         "sandbox/onboarding/test_pools.py::"
         "test_a_changed_policy_converges_at_the_sweep_without_replacing_a_node",
         "sandbox/rollout/test_shrink.py::test_pods_on_nodes_that_fit_stay_and_the_others_move",
+        "sandbox/rollout/test_shrink.py::test_under_mps_nodes_are_replaced_and_planned_for_the_new_n",
         "sandbox/rollout/test_shrink.py::"
         "test_what_blocks_the_roll_is_named_and_the_roll_goes_on_when_it_is_deleted",
     ),

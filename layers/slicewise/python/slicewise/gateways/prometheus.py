@@ -55,7 +55,7 @@ class PrometheusMetrics:
     Implements ports.Metrics with POST …/api/v1/query_range.
 
     Args:
-        endpoint: Such as "http://prometheus.monitoring:9090", or a workspace of Amazon Managed Prometheus,
+        endpoint: Such as "http://prometheus.example.com:9090", or a workspace of Amazon Managed Prometheus,
             "https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-…" or a VPC endpoint of it, whose
             requests are signed with the session's credentials (aps:QueryMetrics).
         video: What is read as well, of hardware.gpus.VIDEO_KINDS.
