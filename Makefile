@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine with Python 3.11+ and make:
 #   make demo    the whole system on this machine, told step by step
-#   make test    every test
+#   make test    the tests, in some twelve minutes
 # And two more, to check a change before each commit, and to check our figures:
 #   make check   lint, types and fast tests, in a minute or so
 #   make bench   how the tuning rules do on public traces: minutes, and a page in out/bench.html
@@ -15,7 +15,7 @@ WORKERS := -n 6 --dist loadscope
 # Some machines say so; here dozens of processes start, and each would compile our modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check bench test-fast test-soak test-sandbox test-oldest test-controllers lint collected setup clean
+.PHONY: help demo test check bench test-fast test-exhaustive test-soak test-sandbox test-oldest test-controllers lint collected setup clean
 
 help:
 	@sed -n '/^#/!q; s/^# //p' Makefile
@@ -38,7 +38,11 @@ demo: setup
 test: setup
 	@$(MAKE) --no-print-directory -j 2 lint collected
 	@$(PY) -m sandbox build
-	@$(PY) -m pytest -q $(WORKERS) -m "not soak and not controllers"
+	@$(PY) -m pytest -q $(WORKERS) -m "not exhaustive and not soak and not controllers"
+
+# What `make test` does on some inputs, on all of them. CI runs it for each change.
+test-exhaustive: setup
+	@$(PY) -m pytest -q -n auto --dist loadscope -m "exhaustive and not soak"
 
 # What one module decides, and which way modules import each other. As many processes as cores: nothing waits here.
 check: setup lint
@@ -58,7 +62,7 @@ collected: setup
 	@rm .pytest_collected
 
 test-fast: setup
-	@$(PY) -m pytest -q $(WORKERS) -m "not sandbox and not soak and not controllers"
+	@$(PY) -m pytest -q $(WORKERS) -m "not sandbox and not exhaustive and not soak and not controllers"
 
 test-soak: setup
 	@$(PY) -m sandbox build

@@ -21,6 +21,7 @@ NO_CHART = "needs NVIDIA's GPU Operator chart: `SLICEWISE_CHARTS=<folder> make t
 MAKE = f"""#!/bin/sh -e
 [ "$1" = "${{FAILING_TARGET:-}}" ] && exit 2
 [ "$1" = test-oldest ] && echo "the oldest versions pass" && exit 0
+[ "$1" = test-exhaustive ] && echo "every input passes" && exit 0
 [ "$1" = test ]
 mkdir -p .venv/bin
 printf '#!/bin/sh\\nexec {sys.executable} "$@"\\n' > .venv/bin/python
@@ -227,6 +228,15 @@ def test_the_oldest_versions_are_tested_where_they_are_built(checkout):
 
     assert answer.status == 0, answer.said
     assert "the oldest versions pass" in answer.said
+
+
+def test_every_input_is_tested_too_and_one_that_fails_fails(checkout):
+    assert "every input passes" in checkout.run().said
+
+    answer = checkout.run(FAILING_TARGET="test-exhaustive")
+
+    assert answer.status == 2
+    assert "make test-exhaustive failed with status 2" in answer.said
 
 
 def test_oldest_versions_that_fail_fail(checkout):
