@@ -11,6 +11,7 @@ import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import pytest
 from slicewise.app import TUNING
 from slicewise.errors import Conflict, Refused, Unavailable
 from slicewise.kube.labels import ROLLOUT_ANNOTATION, TUNING_ANNOTATION
@@ -21,7 +22,7 @@ from slicewise.trigger import Trigger
 from slicewise.tuning.explain import lines
 from slicewise.tuning.usage.pages import history_of
 
-from tests.support.tuning.tuned_account import BY_GPU, GPU_1, POLICY, POOL, TunedAccount, alarm_event
+from tests.support.tuning.tuned_account import BY_GPU, BY_POD, GPU_1, POLICY, POOL, TunedAccount, alarm_event
 
 OVERLAY = Ref("karpenter.sh/v1alpha1", "NodeOverlay", f"{POOL}-1")
 GPU = layout.GPU_RESOURCE
@@ -285,8 +286,15 @@ def test_a_pod_without_history_neither_raises_nor_lowers_n():
     assert "pods have no full day of measurements" in account.tuned.reason
 
 
-def test_metrics_that_cannot_be_read_keep_n_and_all_else_goes_on():
-    account = TunedAccount()
+@pytest.mark.parametrize(
+    ("metrics", "says"),
+    [
+        ("metrics: {source: container-insights}\n", "N stays as it is."),
+        (BY_POD, "where a Service's name is not known."),
+    ],
+)
+def test_metrics_that_cannot_be_read_keep_n_and_all_else_goes_on(metrics, says):
+    account = TunedAccount(policy=BY_GPU + metrics)
 
     def refused(*_):
         raise Refused("cloudwatch:GetMetricData: not authorized")
@@ -300,7 +308,8 @@ def test_metrics_that_cannot_be_read_keep_n_and_all_else_goes_on():
     assert account.clock.now - began == timedelta(hours=2, minutes=45), "a quarter of an hour apart"
     assert account.n == 4
     assert account.tuned.stage is Stage.ONBOARDED
-    assert "metrics-unreadable" in codes(account)
+    [found] = [one for one in account.tuned.findings if one.code == "metrics-unreadable"]
+    assert found.remedy.endswith(says)
 
 
 def test_a_policy_without_metrics_never_changes_n():

@@ -233,18 +233,6 @@ ONE_MISTAKE = {
         "http://169.254.169.254/x",
         "no server can be reached there",
     ),
-    "metrics of a Service": (
-        pool() + "metrics: {source: prometheus, endpoint: 'http://prometheus.monitoring.svc:9090'}",
-        "metrics.endpoint",
-        "http://prometheus.monitoring.svc:9090",
-        "functions run outside the cluster",
-    ),
-    "metrics of a Service by its whole name": (
-        pool() + "metrics: {source: prometheus, endpoint: 'http://p.monitoring.svc.cluster.local./prom'}",
-        "metrics.endpoint",
-        "http://p.monitoring.svc.cluster.local./prom",
-        "an internal load balancer's",
-    ),
     "a name that no file can have": (
         pool() + "offHours: {timeZone: UTC, asleep: [Sun], holidays: de.2026}",
         "offHours.holidays",

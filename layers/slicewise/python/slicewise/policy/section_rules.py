@@ -38,8 +38,6 @@ from slicewise.policy.reader import Table
 Values = dict[str, Any]
 # What answers there is the machine itself, such as EC2's metadata: never a server of measurements.
 _LINK_LOCAL = re.compile(r"https?://(169\.254\.|\[fe80:|0\.0\.0\.0|\[::\])", re.IGNORECASE)
-# Known to the DNS of its cluster alone. A shorter name of a Service could be one of a private zone.
-_OF_A_SERVICE = re.compile(r"https?://[^/:]*\.(svc|cluster\.local)\.?([:/]|$)", re.IGNORECASE)
 
 
 def rule_out(section: type, table: Table) -> None:
@@ -243,13 +241,6 @@ def _endpoint(table: Table, values: Values) -> None:
     is_prometheus = source is MetricsSource.PROMETHEUS
     if _LINK_LOCAL.match(endpoint):
         table.note("endpoint", endpoint, f"no server can be reached there from a function; {ENDPOINTS}")
-    elif _OF_A_SERVICE.match(endpoint):
-        table.note(
-            "endpoint",
-            endpoint,
-            "functions run outside the cluster, where a Service's name is not known; write a name that they "
-            "reach, such as an internal load balancer's, or the URL of an AMP workspace",
-        )
     if is_prometheus and not table.has("endpoint"):
         table.missing("endpoint", ENDPOINTS)
     if not is_prometheus and table.has("endpoint") and table.is_sound("source"):

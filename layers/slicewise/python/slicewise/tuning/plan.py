@@ -17,7 +17,7 @@ from slicewise.model.usage import Page
 from slicewise.planning.actions import Action
 from slicewise.planning.outcome import Finding, Outcome, Plan, Stage
 from slicewise.planning.record import Record
-from slicewise.policy.model import Mode, fingerprint
+from slicewise.policy.model import MetricsSource, Mode, fingerprint
 from slicewise.tuning import adoption, alarms, cost_notice, publication
 from slicewise.tuning.capacity_check import check_capacity
 from slicewise.tuning.pool_measures import pool_measures
@@ -224,7 +224,11 @@ def _of_dropped(seen: Observed, ours: Collection[str], now: datetime) -> Iterabl
 
 def _unread(seen: Observed) -> Iterator[Finding]:
     if seen.metrics_error:
-        yield Finding("metrics-unreadable", f"Metrics: {seen.metrics_error}", "Until then N stays as it is.")
+        remedy = "Until then N stays as it is."
+        if seen.policy.metrics.source is MetricsSource.PROMETHEUS:
+            # Where their VPC's DNS forwards to the cluster's, it does work.
+            remedy += " Functions read it from outside the cluster, where a Service's name is not known."
+        yield Finding("metrics-unreadable", f"Metrics: {seen.metrics_error}", remedy)
     if seen.alarms_error:
         message = f"Alarms of this cluster cannot be read: {seen.alarms_error.rstrip('.')}."
         remedy = "Until then nothing triggers tuning between the hourly sweeps, and idle GPUs count as used."
