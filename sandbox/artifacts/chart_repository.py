@@ -19,6 +19,7 @@ import yaml
 
 from sandbox.artifacts import chart_archive
 from sandbox.artifacts.cache import locked
+from sandbox.libyaml import LOADER
 
 # For everything together: names looked up, the index and the chart.
 PATIENCE_SECONDS = 10.0
@@ -121,8 +122,7 @@ def download(wanted: Wanted, until: float) -> bytes:
 
 
 def _entry(index: bytes, wanted: Wanted) -> dict:
-    # Some megabytes: half a minute without libyaml.
-    read = yaml.load(index, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    read = yaml.load(index, LOADER)
     entries = read.get("entries", {}) if isinstance(read, dict) else {}
     for entry in entries.get(wanted.name, ()):
         if entry.get("version") == wanted.version and entry.get("digest") and entry.get("urls"):

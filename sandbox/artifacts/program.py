@@ -19,6 +19,7 @@ from sandbox.artifacts import go_modules, go_toolchain, versions
 from sandbox.artifacts.cache import cache_folder
 from sandbox.artifacts.go_modules import BuildFailed
 from sandbox.artifacts.kept import kept, key
+from sandbox.libyaml import LOADER
 
 # Raise it when this file builds or copies something else than before: the cache's key holds it.
 RECIPE = 1
@@ -232,5 +233,4 @@ def _copy(program: Program, module: Path, work: Path) -> None:
 
 
 def _documents(file: Path) -> list[object]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return [document for document in yaml.load_all(file.read_text(), loader) if document]
+    return [document for document in yaml.load_all(file.read_text(), LOADER) if document]

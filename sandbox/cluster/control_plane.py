@@ -28,6 +28,7 @@ from sandbox.artifacts.binaries import Binaries
 from sandbox.cluster import components, eks_defaults, free_ports, instance_types, pki
 from sandbox.cluster.client import KubeClient, KubeError, condition
 from sandbox.cluster.components import Layout, Ports
+from sandbox.libyaml import LOADER
 from sandbox.processes import Children, end_recorded
 
 MARKER = "slicewise-sandbox"  # in every folder that we may empty
@@ -298,8 +299,7 @@ class ControlPlane:
         self.kube.apply(eks_defaults.karpenter_deployment(self.cluster_name, gates))
 
     def _install(self, files: list[Path]) -> None:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        self.serve([yaml.load(path.read_text(), loader) for path in files])
+        self.serve([yaml.load(path.read_text(), LOADER) for path in files])
 
     def _wait(self, what: str, ready: Callable[[], object], timeout_seconds: float = 300) -> None:
         deadline = time.monotonic() + timeout_seconds

@@ -17,6 +17,7 @@ import yaml
 from sandbox.artifacts import workload_crds
 from sandbox.cluster.client import KubeClient, KubeError
 from sandbox.cluster.control_plane import ControlPlane
+from sandbox.libyaml import LOADER
 
 Object = dict[str, Any]
 
@@ -77,9 +78,7 @@ class Keda(StandIn):
 
     def definitions(self) -> list[Object]:
         files = sorted(workload_crds.folder().glob("keda-scaledobjects-*.yaml"))
-        # Half a megabyte: seconds without libyaml.
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return [yaml.load(file.read_text(), loader) for file in files]
+        return [yaml.load(file.read_text(), LOADER) for file in files]
 
     def act(self, item: Object) -> None:
         spec, metadata = item["spec"], item["metadata"]

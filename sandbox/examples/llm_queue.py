@@ -123,7 +123,11 @@ def _follow(story: Narrator, cluster: ExampleCluster, requests: Requests, n: int
     story.claim(
         "replicas-by-queue",
         "replicas follow requests in flight × N / target, and no more are wanted",
-        expected={"run": [*REPLICAS.values()], "wanted": [*REPLICAS.values()], "then": REPLICAS[part]},
+        expected={
+            "run": [*REPLICAS.values()],
+            "wanted": [*REPLICAS.values()],
+            "then": REPLICAS[replay.AFTERNOON],
+        },
         observed={
             "run": [one["replicas"] for one in observed],
             "wanted": wanted,

@@ -7,23 +7,23 @@ from typing import Any
 
 import yaml
 
+from sandbox.libyaml import LOADER
+
 ROOT = Path(__file__).parents[2]
 # Of each example, and of what one offers in place of its own files, which runs under the same policy.
 EXAMPLES = sorted(file.parent for file in (ROOT / "examples").glob("*/kustomization.yaml"))
 FOLDERS = [*EXAMPLES, ROOT / "examples/llm-queue/nim"]
 Object = dict[str, Any]
-# They are read while tests are collected, by each of pytest's processes: libyaml takes a tenth of the time.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def objects(folder: Path) -> list[Object]:
     """With the namespace of the kustomization; what it generates is left out."""
-    kustomization = yaml.load((folder / "kustomization.yaml").read_text(), _LOADER)
+    kustomization = yaml.load((folder / "kustomization.yaml").read_text(), LOADER)
     namespace = {"namespace": kustomization["namespace"]}
     return [
         {**item, "metadata": {**namespace, **item["metadata"]}}
         for name in kustomization.get("resources", ())
-        for item in yaml.load_all((folder / name).read_text(), _LOADER)
+        for item in yaml.load_all((folder / name).read_text(), LOADER)
     ]
 
 

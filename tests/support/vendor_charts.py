@@ -11,6 +11,7 @@ import yaml
 
 from sandbox.artifacts import charts
 from sandbox.artifacts.charts import Chart
+from sandbox.libyaml import LOADER
 
 
 def vendor_chart(name: str) -> Chart:
@@ -31,10 +32,8 @@ def values(chart: Chart) -> dict[str, Any]:
 
 def definitions(chart: Chart) -> list[dict[str, Any]]:
     """The CRDs among a chart's templates, without what helm would fill in."""
-    # Half a megabyte: seconds without libyaml.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return [
-        yaml.load("\n".join(line for line in text(chart, name).splitlines() if "{{" not in line), loader)
+        yaml.load("\n".join(line for line in text(chart, name).splitlines() if "{{" not in line), LOADER)
         for name in names(chart)
         if name.startswith("templates/") and name.endswith(".yaml")
     ]

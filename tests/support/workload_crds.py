@@ -9,6 +9,7 @@ import yaml
 
 from sandbox.artifacts import workload_crds
 from sandbox.cluster.client import KubeClient
+from sandbox.libyaml import LOADER
 from tests.support.waiting import eventually
 
 # What off-hours scales. More lie beside them ("kueue-*", "ray-*", "jobsets-*"), and each costs a second.
@@ -35,6 +36,4 @@ def definitions(*files: str) -> tuple[dict[str, Any], ...]:
     folder = workload_crds.folder()
     paths = [path for glob in files for path in sorted(folder.glob(glob))]
     assert paths, f"no definitions are named {files}"
-    # Two megabytes: half a minute without libyaml.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return tuple(crd for path in paths for crd in yaml.load_all(path.read_text(), loader) if crd)
+    return tuple(crd for path in paths for crd in yaml.load_all(path.read_text(), LOADER) if crd)

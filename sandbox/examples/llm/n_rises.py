@@ -213,13 +213,13 @@ class NRises:
         found = Latency(
             before=before or math.inf,
             worst=scaler.worst_p95(prometheus, namespace, seconds) or math.inf,
-            seconds_over=scaler.seconds_over(prometheus, namespace, self._budget, seconds),
+            seconds_over=scaler.seconds_over(prometheus, namespace, scaler.budget(), seconds),
             counts=self.requests.counts(servers).since(counts),
         )
         self.story.saw(
             f"namespace {namespace}: p95 of {scaler.WINDOW_SECONDS} s was {found.before:.2f} s; in the "
             f"{seconds:.0f} s since N rose it was {found.worst:.2f} s at its worst, and over the "
-            f"{self._budget:.2f} s that the policy allows for {found.seconds_over:.0f} s; "
+            f"{scaler.budget():.2f} s that the policy allows for {found.seconds_over:.0f} s; "
             f"{100 * found.counts.refused_share:.0f} of 100 requests were refused"
         )
         return found
@@ -230,8 +230,8 @@ class NRises:
             "with N in the query p95 of the requests stays within the policy's slowdown budget all the while",
             expected={"before": True, "since": True, "few refused": True},
             observed={
-                "before": found.before <= self._budget,
-                "since": found.worst <= self._budget,
+                "before": found.before <= scaler.budget(),
+                "since": found.worst <= scaler.budget(),
                 # Requests that are refused take no time: without this bound all might be.
                 "few refused": found.counts.refused_share <= FEW,
             },
@@ -251,15 +251,11 @@ class NRises:
             observed={
                 "wanted": wanted,
                 "GPUs": gpus,
-                "within before": found.before <= self._budget,
+                "within before": found.before <= scaler.budget(),
                 # Where no request has ended there is no p95, which would show nothing.
-                "over it then": self._budget < found.worst < math.inf,
+                "over it then": scaler.budget() < found.worst < math.inf,
             },
         )
-
-    @property
-    def _budget(self) -> float:
-        return scaler.budget()
 
     def copies(self) -> list[dict[str, Any]]:
         """
